@@ -10,42 +10,42 @@ import (
 type Kind uint8
 
 const (
-	Foreign       Kind = iota // not a line of Postfix
-	Unparsed                  // a line of Postfix whose shape is not known
-	Ignored                   // a line of Postfix that is known and tells us nothing
-	Delivery                  // QID: to=<>, relay=, delay=, delays=, dsn=, status= (reply); any delivery agent
-	QueueActive               // qmgr QID: from=<>, size=, nrcpt= (queue active)
-	Removed                   // qmgr QID: removed
-	ExpiredLine               // qmgr QID: from=<>, status=expired, returned to sender; also force-expired
-	Canceled                  // QID: canceled (3.10)
-	DeletedLine               // postsuper QID: removed
-	HeldLine                  // postsuper QID: placed on hold; cleanup HOLD action
-	ReleasedLine              // postsuper QID: released from hold
-	Requeued                  // postsuper QID: requeued (the message gets a new ID)
-	BounceNotice              // bounce QID: sender non-delivery notification: QID2; also postmaster notifications
-	DelayNotice               // bounce QID: sender delay notification: QID2
-	SuccessNotice             // bounce QID: sender delivery status notification: QID2
-	MessageID                 // cleanup QID: message-id=<>
-	Client                    // smtpd QID: client=; starts a message
-	Pickup                    // pickup QID: uid= from=<>; starts a message
-	Connect                   // smtpd connect from
-	Disconnect                // smtpd disconnect from, with command counters
-	Reject                    // smtpd, cleanup, postscreen: reject:
-	MilterReject              // milter-reject:
-	Warn                      // smtpd "warn:" and "reject_warning:", "hold:", "discard:", "redirect:", "filter:" access actions
-	LostConnection            // smtpd lost connection after STAGE from
-	TimeoutLine               // smtpd timeout after STAGE from
-	Pipelining                // improper command pipelining after
-	TooMany                   // smtpd too many errors after
-	TLS                       // Anonymous/Trusted/... TLS connection established from/to
-	SASLFailure               // warning: ...: SASL X authentication failed
-	NoPTR                     // warning: hostname X does not resolve to address Y
-	ConnectFailed             // smtp connect to H[IP]:P: reason
-	Screen                    // postscreen CONNECT, DISCONNECT, PASS, PREGREET, DNSBL, HANGUP, ... ; Verb tells which
-	Warning                   // warning: anything else
-	Error                     // error:
-	Fatal                     // fatal:
-	Panic                     // panic:
+	Foreign        Kind = iota // not a line of Postfix
+	Unparsed                   // a line of Postfix whose shape is not known
+	Ignored                    // a line of Postfix that is known and tells us nothing
+	Delivery                   // QID: to=<>, relay=, delay=, delays=, dsn=, status= (reply); any delivery agent
+	QueueActive                // qmgr QID: from=<>, size=, nrcpt= (queue active)
+	Removed                    // qmgr QID: removed
+	ExpiredLine                // qmgr QID: from=<>, status=expired, returned to sender; also force-expired
+	Canceled                   // QID: canceled (3.10)
+	DeletedLine                // postsuper QID: removed
+	HeldLine                   // postsuper QID: placed on hold; cleanup HOLD action
+	ReleasedLine               // postsuper QID: released from hold
+	Requeued                   // postsuper QID: requeued (the message gets a new ID)
+	BounceNotice               // bounce QID: sender non-delivery notification: QID2; also postmaster notifications
+	DelayNotice                // bounce QID: sender delay notification: QID2
+	SuccessNotice              // bounce QID: sender delivery status notification: QID2
+	MessageID                  // cleanup QID: message-id=<>
+	Client                     // smtpd QID: client=; starts a message
+	Pickup                     // pickup QID: uid= from=<>; starts a message
+	Connect                    // smtpd connect from
+	Disconnect                 // smtpd disconnect from, with command counters
+	Reject                     // smtpd, cleanup, postscreen: reject:
+	MilterReject               // milter-reject:
+	Warn                       // smtpd "warn:" and "reject_warning:", "hold:", "discard:", "redirect:", "filter:" access actions
+	LostConnection             // smtpd lost connection after STAGE from
+	TimeoutLine                // smtpd timeout after STAGE from
+	Pipelining                 // improper command pipelining after
+	TooMany                    // smtpd too many errors after
+	TLS                        // Anonymous/Trusted/... TLS connection established from/to
+	SASLFailure                // warning: ...: SASL X authentication failed
+	NoPTR                      // warning: hostname X does not resolve to address Y
+	ConnectFailed              // smtp connect to H[IP]:P: reason
+	Screen                     // postscreen CONNECT, DISCONNECT, PASS, PREGREET, DNSBL, HANGUP, ... ; Verb tells which
+	Warning                    // warning: anything else
+	Error                      // error:
+	Fatal                      // fatal:
+	Panic                      // panic:
 	numKinds
 )
 

@@ -4,28 +4,28 @@ package queue
 type Cause uint8
 
 const (
-	CauseNone           Cause = iota // delivered
-	CauseOther                       // none of the below
-	CauseRefused                     // connection refused
-	CauseTimeout                     // connection timed out
-	CauseUnreachable                 // no route to host, network is unreachable
-	CauseSuspended                   // "delivery temporarily suspended": Postfix did not ask, the destination is known to be dead
-	CauseDNS                         // host or MX not found, name server trouble
-	CauseTLS                         // TLS required and not had, certificate not trusted
-	CauseLost                        // lost connection or timeout in the conversation
-	CauseUnavailable                 // 421, service not available, too many connections
-	CauseGreylisted                  // greylisting
-	CauseRate                        // rate or connection limit named in the reply
-	CauseMailboxFull                 // 4.2.2, 5.2.2, 452
-	CauseUnknownUser                 // 5.1.1, 5.1.6, 550 user unknown
-	CauseUnverified                  // 450 4.1.1 unverified address
-	CausePolicy                      // x.7.x: blocked, SPF, DNSBL, spam
-	CauseSize                        // x.3.4, 552 message too large
-	CauseLoop                        // 5.4.6, mail loops back to myself
-	CauseLocal                       // trouble here: mail system configuration, disk, queue file
-	CauseTempfail                    // any other 4xx
-	CausePermfail                    // any other 5xx
-	CauseExpired                     // message too old
+	CauseNone        Cause = iota // delivered
+	CauseOther                    // none of the below
+	CauseRefused                  // connection refused
+	CauseTimeout                  // connection timed out
+	CauseUnreachable              // no route to host, network is unreachable
+	CauseSuspended                // "delivery temporarily suspended": Postfix did not ask, the destination is known to be dead
+	CauseDNS                      // host or MX not found, name server trouble
+	CauseTLS                      // TLS required and not had, certificate not trusted
+	CauseLost                     // lost connection or timeout in the conversation
+	CauseUnavailable              // 421, service not available, too many connections
+	CauseGreylisted               // greylisting
+	CauseRate                     // rate or connection limit named in the reply
+	CauseMailboxFull              // 4.2.2, 5.2.2, 452
+	CauseUnknownUser              // 5.1.1, 5.1.6, 550 user unknown
+	CauseUnverified               // 450 4.1.1 unverified address
+	CausePolicy                   // x.7.x: blocked, SPF, DNSBL, spam
+	CauseSize                     // x.3.4, 552 message too large
+	CauseLoop                     // 5.4.6, mail loops back to myself
+	CauseLocal                    // trouble here: mail system configuration, disk, queue file
+	CauseTempfail                 // any other 4xx
+	CausePermfail                 // any other 5xx
+	CauseExpired                  // message too old
 	numCauses
 )
 

@@ -9,11 +9,11 @@ import (
 type Result uint8
 
 const (
-	ResultUnknown Result = iota
-	Delivered            // "status=sent"; RFC 5321 2yz
-	DeferredResult // "status=deferred"; tried or put off, to be tried again
-	Bounced // a final refusal
-	Expired // given up on by age; or by the operator with "postsuper -f", "-e"
+	ResultUnknown  Result = iota
+	Delivered             // "status=sent"; RFC 5321 2yz
+	DeferredResult        // "status=deferred"; tried or put off, to be tried again
+	Bounced               // a final refusal
+	Expired               // given up on by age; or by the operator with "postsuper -f", "-e"
 	numResults
 )
 
