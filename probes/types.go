@@ -51,7 +51,29 @@ type Primary struct {
 	Name     string // how people call it: the configured name, else the first next hop's host[:port]
 	Domains  []string
 	NextHops []NextHop
+	// Recipient of the probe; "": postmaster@ the first domain, "<postmaster>" when there is none (RFC 5321 section 4.5.1).
+	Recipient string
+	// Sender of the probe; "": the null sender <>, which every server must take (RFC 5321 section 4.5.5).
+	Sender string
+	TLS    TLS
 }
+
+// TLS is what a real delivery to the primary would ask of TLS, so that the probe asks the same. The zero TLS is opportunistic.
+type TLS struct {
+	Level        TLSLevel
+	Name         string   // TLSVerify: the name the certificate must carry; "": the next hop's host
+	Fingerprints []string // TLSVerify: SHA-256 of the certificate or its public key, hex, colons allowed; any of them is enough, and no CA is asked
+}
+
+// TLSLevel says how much TLS is wanted.
+type TLSLevel uint8
+
+const (
+	TLSMay     TLSLevel = iota // when offered; not verified, and in clear when it fails (RFC 7435)
+	TLSNone                    // never
+	TLSEncrypt                 // required; not verified
+	TLSVerify                  // required; certificate verified by name or pinned
+)
 
 // Stage is a step of the ladder.
 type Stage uint8
@@ -85,6 +107,7 @@ type Result struct {
 	Total    time.Duration
 	NotAfter time.Time // expiry of the certificate shown, zero if none
 	TLS      string    // "TLSv1.3", "" if none
+	Note     string    // what a Good probe saw that people should know ("user unknown", "TLS failed, went on in clear"); may hold text from strangers
 }
 
 // Transition is a change of state.
