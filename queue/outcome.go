@@ -42,6 +42,7 @@ type Outcome struct {
 	ID        string
 	Arrived   time.Time // when the message entered the queue, as far as seen; At minus Age otherwise
 	Service   string    // who tried: "smtp", "relay/smtp", "lmtp", "error" ...
+	Sender    string    // as far as seen; empty also for the null sender
 	Recipient string
 	Domain    string // of the recipient, lower case
 	NextHop   string // host:port or host of the one asked; "" when nobody was ("relay=none")
@@ -74,6 +75,7 @@ const (
 	EndUnknown EndKind = iota
 	Done               // each recipient had a final outcome
 	Deleted            // by the operator
+	Requeued           // by the operator ("postsuper -r"): the same message goes on under End.NewID
 )
 
 // End is a message that left the queue.
@@ -83,6 +85,7 @@ type End struct {
 	ID       string
 	Arrived  time.Time // zero when its arrival was not seen
 	Kind     EndKind
+	NewID    string // of Requeued, as far as known
 }
 
 // AddressDomain returns the domain of an address in lower case, without a final dot; "" when there is none.
