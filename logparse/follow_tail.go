@@ -1,0 +1,271 @@
+package logparse
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	readBytes = 256 << 10
+	bufBytes  = fingerprintBytes + MaxLine + readBytes
+)
+
+// tail is one open file, read from some offset on.
+//
+// The buffer holds [history | not handed on]: at least the last fingerprintBytes before the next line stay, for the fingerprint of
+// Position and for proving, after each read, that the file is still the one that was read. Position looks only at what lies
+// before mark, and Run writes only behind it, except where it holds FileSource.mu.
+type tail struct {
+	name    string
+	f       *os.File
+	stream  io.Reader // decompresses f; nil for a plain file
+	dev     uint64
+	ino     uint64
+	head    []byte // the first bytes of the file, up to fingerprintBytes, as far as read
+	buf     []byte
+	base    int64 // offset in the file of buf[0]
+	w       int   // buf[:w] is read
+	p       int   // buf[:p] is handed on
+	scan    int   // buf[p:scan] has no newline
+	cut     bool
+	mark    atomic.Int64 // offset of p, times 2, plus 1 if cut
+	size    atomic.Int64 // last size seen while it was surely the same file
+	mtime   atomic.Int64 // of that moment, Unix nanoseconds
+	ended   bool         // a stream that has given all
+	grown   time.Time    // when it last grew
+	trouble error        // why a stream ended early
+}
+
+func (t *tail) readTo() int64 { return t.base + int64(t.w) }
+
+func (t *tail) setMark() {
+	m := (t.base + int64(t.p)) << 1
+	if t.cut {
+		m |= 1
+	}
+	t.mark.Store(m)
+}
+
+func fileID(fi os.FileInfo) (dev, ino uint64) {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Dev), uint64(st.Ino)
+	}
+	return 0, 0
+}
+
+// newTail starts reading an open plain file at the offset at.
+func newTail(name string, f *os.File, fi os.FileInfo, at int64, cut bool) (*tail, error) {
+	t := &tail{name: name, f: f, buf: make([]byte, bufBytes), cut: cut}
+	t.dev, t.ino = fileID(fi)
+	t.size.Store(max(fi.Size(), at))
+	t.mtime.Store(fi.ModTime().UnixNano())
+	n := int(min(at, fingerprintBytes))
+	t.head = make([]byte, n, fingerprintBytes)
+	if _, err := f.ReadAt(t.head, 0); n > 0 && err != nil {
+		return nil, err
+	}
+	if _, err := f.ReadAt(t.buf[:n], at-int64(n)); n > 0 && err != nil {
+		return nil, err
+	}
+	t.base, t.w, t.p, t.scan = at-int64(n), n, n, n
+	t.setMark()
+	return t, nil
+}
+
+// reset starts the same open file again from its first byte.
+func (t *tail) reset() {
+	t.head = t.head[:0]
+	t.base, t.w, t.p, t.scan, t.cut = 0, 0, 0, 0, false
+	t.size.Store(0)
+	t.mtime.Store(0)
+	t.setMark()
+}
+
+// position is the place before the next line. The caller holds FileSource.mu.
+func (t *tail) position() FilePosition {
+	m := t.mark.Load()
+	return t.positionAt(m>>1, m&1 == 1)
+}
+
+func (t *tail) positionAt(off int64, cut bool) FilePosition {
+	end := int(off - t.base)
+	return FilePosition{
+		Device: t.dev, Inode: t.ino, Offset: off, Cut: cut,
+		Size: t.size.Load(), ModTime: t.mtime.Load(),
+		Head: fingerprint(t.head[:min(int64(len(t.head)), off)]),
+		Tail: fingerprint(t.buf[max(0, end-fingerprintBytes):end]),
+	}
+}
+
+// lag is how much is there and not handed on.
+func (t *tail) lag() int64 {
+	if t.stream != nil {
+		return max(0, t.readTo()-t.mark.Load()>>1)
+	}
+	return max(0, t.size.Load()-t.mark.Load()>>1)
+}
+
+// same tells whether the bytes before the read offset are still those that were read.
+func (t *tail) same() bool {
+	var now [fingerprintBytes]byte
+	n := min(t.w, fingerprintBytes)
+	if _, err := t.f.ReadAt(now[:n], t.readTo()-int64(n)); n > 0 && err != nil {
+		return false
+	}
+	return bytes.Equal(now[:n], t.buf[t.w-n:t.w])
+}
+
+// fresh is what a look at the file found.
+type fresh uint8
+
+const (
+	nothingNew fresh = iota
+	grew
+	rewritten // it is shorter than what was read, or holds other bytes there
+)
+
+// read takes in what is new, as much as fits. lock guards what Position looks at.
+func (t *tail) read(lock interface {
+	Lock()
+	Unlock()
+}) (fresh, error) {
+	if t.ended {
+		return nothingNew, nil
+	}
+	var size, mtime int64
+	if t.stream == nil {
+		fi, err := t.f.Stat()
+		if err != nil {
+			return nothingNew, err
+		}
+		size, mtime = fi.Size(), fi.ModTime().UnixNano()
+		switch {
+		case size < t.readTo():
+			return rewritten, nil
+		case size == t.readTo():
+			if mtime == t.mtime.Load() {
+				return nothingNew, nil
+			}
+			if !t.same() {
+				return rewritten, nil
+			}
+			t.size.Store(size)
+			t.mtime.Store(mtime)
+			return nothingNew, nil
+		}
+	}
+	if len(t.buf)-t.w < readBytes/4 {
+		lock.Lock()
+		from := max(0, t.p-fingerprintBytes)
+		copy(t.buf, t.buf[from:t.w])
+		t.base += int64(from)
+		t.w, t.p, t.scan = t.w-from, t.p-from, t.scan-from
+		lock.Unlock()
+	}
+	var n int
+	var err error
+	if t.stream != nil {
+		for err == nil && t.w+n < len(t.buf) {
+			var m int
+			m, err = t.stream.Read(t.buf[t.w+n:])
+			n += m
+		}
+		t.ended = err != nil
+		if err != nil && !errors.Is(err, io.EOF) {
+			t.trouble = err
+		}
+	} else {
+		n, err = t.f.ReadAt(t.buf[t.w:], t.readTo())
+		if err != nil && !errors.Is(err, io.EOF) && n == 0 {
+			return nothingNew, err
+		}
+		// The order matters: were the file truncated and written anew before or during the read, the bytes before it differ now.
+		if !t.same() {
+			return rewritten, nil
+		}
+		t.size.Store(max(size, t.readTo()+int64(n)))
+		t.mtime.Store(mtime)
+	}
+	if n == 0 {
+		return nothingNew, nil
+	}
+	lock.Lock()
+	if have := len(t.head); have < fingerprintBytes && t.readTo() == int64(have) {
+		t.head = append(t.head, t.buf[t.w:t.w+min(n, fingerprintBytes-have)]...)
+	}
+	t.w += n
+	lock.Unlock()
+	return grew, nil
+}
+
+// counts are what hand adds up; they go into SourceStats once a chunk, to keep the path of a line short.
+type counts struct{ lines, skipped, long, nuls uint64 }
+
+// hand hands on the complete lines of the buffer. Stop makes it return early, between two lines.
+func (t *tail) hand(line func([]byte), stop *atomic.Bool, c *counts) {
+	for t.p < t.w && !stop.Load() {
+		rest := t.buf[t.p:t.w]
+		if t.cut {
+			i := bytes.IndexByte(rest, '\n')
+			if i < 0 {
+				c.skipped += uint64(len(rest))
+				t.p, t.scan = t.w, t.w
+			} else {
+				c.skipped += uint64(i)
+				t.p += i + 1
+				t.scan = t.p
+				t.cut = false
+			}
+			t.setMark()
+			continue
+		}
+		if rest[0] == 0 {
+			n := len(rest) - len(bytes.TrimLeft(rest, "\x00"))
+			c.nuls += uint64(n)
+			t.p += n
+			t.scan = max(t.scan, t.p)
+			t.setMark()
+			continue
+		}
+		i := bytes.IndexByte(t.buf[t.scan:t.w], '\n')
+		end := t.scan + i
+		if i < 0 {
+			t.scan, end = t.w, t.w
+		}
+		if end-t.p > MaxLine {
+			line(t.buf[t.p : t.p+MaxLine : t.p+MaxLine])
+			c.lines++
+			c.long++
+			t.p += MaxLine
+			t.scan = t.p
+			t.cut = true
+			t.setMark()
+			continue
+		}
+		if i < 0 {
+			return
+		}
+		line(t.buf[t.p:end:end])
+		c.lines++
+		t.p = end + 1
+		t.scan = t.p
+		t.setMark()
+	}
+}
+
+// rest hands on the half line at the end of a file that is done with.
+func (t *tail) rest(line func([]byte), stop *atomic.Bool, c *counts) {
+	if t.p < t.w && !t.cut && !stop.Load() {
+		line(t.buf[t.p:t.w:t.w])
+		c.lines++
+		t.p, t.scan = t.w, t.w
+		t.setMark()
+	}
+}
+
+func (t *tail) close() { t.f.Close() } // opened for reading: nothing can be lost here
