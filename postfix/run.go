@@ -1,0 +1,165 @@
+package postfix
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Command is one command to run.
+type Command struct {
+	Argv  []string // the program, absolute, and its arguments
+	Stdin string
+	// Read reads the standard output. When it returns, the rest of the output is not wanted and the command is ended
+	// if it still runs. nil: the output is thrown away.
+	Read func(stdout io.Reader) error
+}
+
+// Runner runs one command to its end and is the one way by which this package asks anything of Postfix. A command that
+// exits with another status than 0 is an [*ExitError]; an error of Read is returned as it is. [Run] is the real one;
+// tests answer with recorded output.
+type Runner func(ctx context.Context, cmd Command) error
+
+// ExitError is a command that ran and failed.
+type ExitError struct {
+	Argv   []string
+	Code   int    // exit status, -1 when a signal ended it
+	Stderr string // the first 4 KiB at most
+}
+
+func (e *ExitError) Error() string {
+	name := "command"
+	if len(e.Argv) > 0 {
+		name = e.Argv[0][strings.LastIndexByte(e.Argv[0], '/')+1:]
+	}
+	if line := firstLine(e.Stderr); line != "" {
+		return line // Postfix's commands begin each line with their own name
+	}
+	return fmt.Sprintf("%s: exit status %d and not a word why", name, e.Code)
+}
+
+// maxStderr is how much of what a command complains about is kept.
+const maxStderr = 4 << 10
+
+// Run is the [Runner] that starts processes. The context must carry a deadline for the command to have one. The process leads
+// a group of its own, which is killed whole when the context ends or Read has had enough.
+func Run(ctx context.Context, c Command) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
+	cmd.Env = environment(os.Environ())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	// A grandchild that left the group and kept a descriptor must not hold us.
+	cmd.WaitDelay = time.Second
+	if c.Stdin != "" {
+		cmd.Stdin = strings.NewReader(c.Stdin)
+	}
+	stderr := &head{max: maxStderr}
+	cmd.Stderr = stderr
+	if c.Read == nil {
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		return exit(ctx, c.Argv, cmd.Wait(), stderr)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	// A cancelled context closes nothing by itself while Read is in out.Read: the kill ends the writers and with them
+	// the read, unless one escaped the group; then closing our end does.
+	stop := context.AfterFunc(ctx, func() { out.Close() })
+	readErr := c.Read(out)
+	ended := ctx.Err()
+	stop()
+	if readErr != nil {
+		cancel()
+	}
+	waitErr := cmd.Wait()
+	switch {
+	case ended != nil:
+		return ended
+	case readErr != nil:
+		// A reader that met half an object because the command died says less than the command's own words.
+		var ee *exec.ExitError
+		if errors.Is(readErr, io.ErrUnexpectedEOF) && errors.As(waitErr, &ee) && ee.Exited() && ee.ExitCode() != 0 {
+			return exit(ctx, c.Argv, waitErr, stderr)
+		}
+		return readErr
+	}
+	return exit(ctx, c.Argv, waitErr, stderr)
+}
+
+func exit(ctx context.Context, argv []string, err error, stderr *head) error {
+	var ee *exec.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.As(err, &ee):
+		return &ExitError{Argv: argv, Code: ee.ExitCode(), Stderr: stderr.String()}
+	}
+	return err
+}
+
+// environment keeps what a Postfix command may need and nothing that changes how it answers.
+func environment(of []string) []string {
+	env := []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	for _, kv := range of {
+		if strings.HasPrefix(kv, "TZ=") {
+			env = append(env, kv) // "postqueue -p" writes local time
+		}
+	}
+	return env
+}
+
+// head keeps the first max bytes written to it and swallows the rest.
+type head struct {
+	bytes.Buffer
+	max int
+}
+
+func (h *head) Write(p []byte) (int, error) {
+	if room := h.max - h.Len(); room > 0 {
+		h.Buffer.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}
+
+// output runs a command and returns its standard output. More than max bytes of it is an error.
+func output(ctx context.Context, run Runner, limit time.Duration, max int64, stdin string, argv ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var b strings.Builder
+	err := run(ctx, Command{Argv: argv, Stdin: stdin, Read: func(r io.Reader) error {
+		n, err := io.Copy(&b, io.LimitReader(r, max+1))
+		if err == nil && n > max {
+			err = fmt.Errorf("%s: more than %d bytes of output", argv[0], max)
+		}
+		return err
+	}})
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: %s has not answered within %v", ErrTimeout, argv[0], limit)
+	}
+	return b.String(), err
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return strings.TrimSpace(line)
+}
