@@ -103,6 +103,7 @@ type Event struct {
 	Helo       []byte
 	SASLMethod []byte
 	NewID      []byte // of a notice: the queue ID of the notice; of Requeued: the new queue ID
+	OrigID     []byte // of Pickup: the ID before "postsuper -r"; of Client: the ID at the client (XFORWARD)
 	MsgID      []byte
 	TLSProto   []byte
 	TLSCipher  []byte
@@ -110,4 +111,5 @@ type Event struct {
 	TLSBits    [2]int // secret bits, algorithm bits
 	TLSClient  bool   // we were the client: "established to"
 	Rank       int    // of a Screen DNSBL line
+	Repeat     int    // how many lines this one stands for ("message repeated N times: [ ... ]"); 0: itself alone
 }
