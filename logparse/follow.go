@@ -140,7 +140,7 @@ func (s *FileSource) positionLocked() Position {
 	}
 	p := Position{FilePosition: s.raise(s.main.position())}
 	for _, t := range s.older {
-		p.Older = append(p.Older, t.position())
+		p.Older = append(p.Older, s.raise(t.position()))
 	}
 	return p
 }
@@ -191,6 +191,9 @@ func (s *FileSource) look(now time.Time) {
 			continue
 		}
 		s.late(now)
+		if s.unseen(now) {
+			continue
+		}
 		if s.pump(s.main, now) == rewritten {
 			s.rewritten(now)
 			continue
@@ -204,6 +207,7 @@ func (s *FileSource) look(now time.Time) {
 
 // pump hands on what t has, until it has no more or turns out to be rewritten.
 func (s *FileSource) pump(t *tail, now time.Time) fresh {
+	s.count(0, func(c *counts) { t.hand(s.line, &s.stop, c) }) // what was read while we looked for the place to begin
 	for !s.stop.Load() {
 		from := t.readTo()
 		got, err := t.read(&s.mu)

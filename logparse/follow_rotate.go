@@ -1,10 +1,12 @@
 package logparse
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -12,98 +14,86 @@ import (
 
 // again resumes from a saved position; false: what is there cannot be judged yet.
 func (s *FileSource) again(now time.Time) bool {
-	want := s.resume
-	for range 10 {
+	for range 10 { // the files may be renamed while we look
 		list := s.siblings()
-		cur, curMatch, err := resumeIn(s.path, "", want.FilePosition, want.Offset)
-		if curMatch == itself && want.Offset == 0 && !sameFile(cur, want.FilePosition) {
-			// Nothing was read of ours, so nothing but the inode can tell; this is another file.
-			cur.reset()
-			curMatch = another
-		}
-		if err != nil {
-			closeAll(cur)
-			cur = nil
-		}
-		ours := -1
-		var first *tail
-		if curMatch != itself {
-			ours, first = s.search(list, want.FilePosition, want.Offset, cur)
-		}
-		unknown := err != nil && ours < 0 // ours may be the one that cannot be opened
-		if unknown {
+		queue, older, found, err := s.resumeAmong(list)
+		if err != nil && !(errors.Is(err, fs.ErrNotExist) && len(queue) > 0) {
+			closeAll(queue...)
+			closeAll(older...)
 			s.cannotOpen(err)
-			if !errors.Is(err, fs.ErrNotExist) || !s.anyAfter(list, want.FilePosition) {
-				return false
-			}
-		}
-		if curMatch == another && cur == nil && err == nil {
-			cur, err = openWhole(s.path, "")
-			if err != nil {
-				closeAll(first)
-				continue
-			}
-		}
-		var queue []*tail
-		switch {
-		case curMatch == itself:
-			queue = []*tail{cur}
-		case ours >= 0:
-			queue = append(append([]*tail{first}, s.openAfter(list, ours, want.FilePosition, cur)...), some(cur)...)
-		case curMatch == shorter: // cut at its end by somebody; go on from there
-			queue = []*tail{cur}
-		default:
-			queue = append(s.openAfter(list, -1, want.FilePosition, cur), some(cur)...)
-		}
-		var older []*tail
-		for _, o := range want.Older {
-			if t := s.findOlder(list, o, queue); t != nil {
-				older = append(older, t)
-			}
+			return false
 		}
 		if !sameListing(list, s.siblings()) || len(queue) == 0 {
 			closeAll(queue...)
 			closeAll(older...)
 			continue
 		}
-		if curMatch != itself && ours < 0 {
+		want := s.resume.FilePosition
+		switch known := queue[0].size.Load(); {
+		case !found && want.Offset > 0:
 			s.lose(want.Size-want.Offset, "the log at the saved position is gone", "saved_offset", want.Offset)
-			if curMatch == shorter || sameFile(cur, want.FilePosition) {
-				s.truncated()
-			}
-		} else if ours >= 0 && first.stream == nil {
-			s.lose(want.Size-max(want.Offset, first.size.Load()), "the copy of the log is shorter than the log was", "copy", first.name)
-			if sameFile(cur, want.FilePosition) {
-				s.truncated()
-			}
+		case found && queue[0].stream == nil && known < want.Size:
+			s.lose(want.Size-max(known, want.Offset), "the log is shorter than it was", "file", queue[0].name)
+		}
+		if last := queue[len(queue)-1]; want.Offset > 0 && sameFile(last, want) && (!found || len(queue) > 1) {
+			s.truncated()
 		}
 		s.open(queue, now)
+		s.age(older, now)
 		s.mu.Lock()
 		s.older = older
 		s.mu.Unlock()
-		for _, t := range older {
-			t.grown = now
-		}
 		return true
 	}
 	return false // it keeps changing; the next look will tell
 }
 
-// anyAfter tells whether there are rotated files to read although the current one is not there.
-func (s *FileSource) anyAfter(list []sibling, want FilePosition) bool {
-	for _, x := range list {
-		if x.rotated() && want.ModTime > 0 && x.fi.ModTime().UnixNano() > want.ModTime {
-			return true
+// resumeAmong opens what is to be read from the saved position on: the file of the position at its place, and all younger ones. found tells
+// whether the first is that file. An error is about the current file; queue may still hold what was rotated.
+func (s *FileSource) resumeAmong(list []sibling) (queue, older []*tail, found bool, err error) {
+	want := s.resume.FilePosition
+	var cur *tail
+	m := another
+	if want.Offset > 0 {
+		cur, m, err = resumeIn(s.path, "", want, want.Offset)
+	}
+	ours := -1
+	var first *tail
+	if want.Offset > 0 && m != itself {
+		ours, first = s.search(list, want, want.Offset, cur)
+	}
+	if err != nil && ours < 0 && !errors.Is(err, fs.ErrNotExist) {
+		closeAll(cur)
+		return nil, nil, false, err // ours may be the one that cannot be opened
+	}
+	if cur == nil && err == nil {
+		if cur, err = openWhole(s.path, ""); err == nil && want.Offset == 0 && sameFile(cur, want) {
+			cur.mtime.Store(want.ModTime) // unseen will tell whether it was truncated meanwhile
 		}
 	}
-	return false
-}
-
-func some(t *tail) []*tail {
-	if t == nil {
-		return nil
+	found = m == itself || ours >= 0 || m == shorter
+	switch {
+	case m == itself:
+	case ours >= 0:
+		queue = append([]*tail{first}, s.openAfter(list, ours, want, cur)...)
+	case m == shorter: // its end was cut off by somebody; go on from there
+	default:
+		queue = s.openAfter(list, -1, want, cur)
 	}
-	return []*tail{t}
+	if ours >= 0 && err != nil {
+		err = nil // read what was rotated first; the current file's turn comes
+	}
+	if cur != nil {
+		queue = append(queue, cur)
+	}
+	before := ours
+	if before < 0 {
+		before = len(list)
+	}
+	for _, o := range s.resume.Older {
+		older = append(older, s.findOlder(list[:before], o, append(queue, older...))...)
+	}
+	return queue, older, found, err
 }
 
 func sameFile(t *tail, want FilePosition) bool {
@@ -177,7 +167,7 @@ func (s *FileSource) openAfter(list []sibling, ours int, want FilePosition, not 
 			if i < ours {
 				continue
 			}
-		} else if want.ModTime == 0 || x.fi.ModTime().UnixNano() <= want.ModTime {
+		} else if !after(x, want) && !(want.Offset == 0 && x.ino == want.Inode && x.dev == want.Device) {
 			continue
 		}
 		t, err := openWhole(x.path, x.packed)
@@ -211,21 +201,43 @@ func (s *FileSource) watched(x sibling, want FilePosition) bool {
 	return false
 }
 
-// findOlder opens a rotated file that was watched for late lines when the position was saved. If it is nowhere, nothing is missing but
-// what came late after that.
-func (s *FileSource) findOlder(list []sibling, want FilePosition, queue []*tail) *tail {
-	i, t := s.search(list, want, want.Offset, nil)
-	if i < 0 {
-		s.lose(want.Size-want.Offset, "a rotated log is gone before its late lines were read", "saved_offset", want.Offset)
-		return nil
+func after(x sibling, want FilePosition) bool {
+	return want.ModTime != 0 && x.fi.ModTime().UnixNano() > want.ModTime
+}
+
+// findOlder opens a rotated file that was watched for late lines when the position was saved. If nothing of it had been read, its
+// inode may mean another file now: then all that was modified since is opened. opened are left out.
+func (s *FileSource) findOlder(list []sibling, want FilePosition, opened []*tail) (found []*tail) {
+	open := func(ino, dev uint64) bool {
+		for _, t := range opened {
+			if t.ino == ino && t.dev == dev {
+				return true
+			}
+		}
+		return false
 	}
-	for _, q := range queue {
-		if q.dev == t.dev && q.ino == t.ino {
+	if want.Offset > 0 {
+		i, t := s.search(list, want, want.Offset, nil)
+		switch {
+		case i < 0:
+			s.lose(want.Size-want.Offset, "a rotated log is gone before its late lines were read", "saved_offset", want.Offset)
+		case open(t.ino, t.dev):
 			t.close()
-			return nil
+		default:
+			found = append(found, t)
+		}
+		return found
+	}
+	for _, x := range list {
+		same := x.ino == want.Inode && x.dev == want.Device
+		if !x.rotated() || open(x.ino, x.dev) || !same && (!after(x, want) || s.watched(x, want)) {
+			continue
+		}
+		if t, err := openWhole(x.path, x.packed); err == nil {
+			found = append(found, t)
 		}
 	}
-	return t
+	return found
 }
 
 // younger opens what was rotated after main, which is open and read to its end, and the current file.
@@ -252,13 +264,65 @@ func (s *FileSource) younger(main *tail) []*tail {
 			ours, t = s.search(list, here, here.Offset, cur)
 			closeAll(t)
 		}
-		queue := append(s.openAfter(list, ours, here, cur), some(cur)...)
+		queue := s.openAfter(list, ours, here, cur)
+		if cur != nil {
+			queue = append(queue, cur)
+		}
 		if sameListing(list, s.siblings()) && s.stillNamed(cur) {
 			return queue
 		}
 		closeAll(queue...)
 	}
 	return nil
+}
+
+// unseen looks, when main was empty and has changed, whether lines came and were copied away with a truncation in between; they are in
+// a rotated file modified after we saw main empty. True: they are to be read first.
+func (s *FileSource) unseen(now time.Time) bool {
+	t := s.main
+	if t.stream != nil || t.readTo() != 0 {
+		return false
+	}
+	fi, err := t.f.Stat()
+	if err != nil || fi.ModTime().UnixNano() == t.mtime.Load() || modTime(fi, 0) == t.mtime.Load() {
+		return false
+	}
+	s.mu.Lock()
+	want := s.raise(t.position())
+	s.mu.Unlock()
+	want.Inode = 0 // t itself, if it was renamed, is no copy
+	for range 10 {
+		list := s.siblings()
+		queue := s.openAfter(list, -1, want, t)
+		if !sameListing(list, s.siblings()) {
+			closeAll(queue...)
+			continue
+		}
+		t.mtime.Store(modTime(fi, 0))
+		// One that begins as main does now is main itself, compressed meanwhile.
+		head := make([]byte, fingerprintBytes)
+		n, _ := t.f.ReadAt(head, 0)
+		queue = slices.DeleteFunc(queue, func(q *tail) bool {
+			q.read(nobody{}) // pump hands on what this read
+			same := min(n, len(q.head))
+			if len(q.head) == 0 || same > 0 && bytes.Equal(head[:same], q.head[:same]) {
+				q.close()
+				return true
+			}
+			return false
+		})
+		if len(queue) == 0 {
+			return false
+		}
+		s.truncated()
+		s.age(queue, now)
+		queue = append(queue, t)
+		s.mu.Lock()
+		s.main, s.next = queue[0], append(queue[1:], s.next...)
+		s.mu.Unlock()
+		return true
+	}
+	return false
 }
 
 // stillNamed tells whether the name still means the file opened as cur; true if there was none.
@@ -294,11 +358,9 @@ func (s *FileSource) rewritten(now time.Time) {
 		list := s.siblings()
 		ours, copied := s.search(list, want, at, t)
 		found = ours >= 0
-		queue = some(copied)
+		queue = s.openAfter(list, ours, want, t)
 		if found {
-			queue = append(queue, s.openAfter(list, ours, want, t)...)
-		} else {
-			queue = s.openAfter(list, -1, want, t)
+			queue = slices.Insert(queue, 0, copied)
 		}
 		if sameListing(list, s.siblings()) {
 			break

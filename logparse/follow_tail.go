@@ -63,7 +63,7 @@ func newTail(name string, f *os.File, fi os.FileInfo, at int64, cut bool) (*tail
 	t := &tail{name: name, f: f, buf: make([]byte, bufBytes), cut: cut}
 	t.dev, t.ino = fileID(fi)
 	t.size.Store(max(fi.Size(), at))
-	t.mtime.Store(fi.ModTime().UnixNano())
+	t.mtime.Store(modTime(fi, at))
 	n := int(min(at, fingerprintBytes))
 	t.head = make([]byte, n, fingerprintBytes)
 	if _, err := f.ReadAt(t.head, 0); n > 0 && err != nil {
@@ -75,6 +75,14 @@ func newTail(name string, f *os.File, fi os.FileInfo, at int64, cut bool) (*tail
 	t.base, t.w, t.p, t.scan = at-int64(n), n, n, n
 	t.setMark()
 	return t, nil
+}
+
+// modTime is the time of the last modification that was read: just before the file's own if there is something and none of it was read.
+func modTime(fi os.FileInfo, at int64) int64 {
+	if at == 0 && fi.Size() > 0 {
+		return fi.ModTime().UnixNano() - 1
+	}
+	return fi.ModTime().UnixNano()
 }
 
 // reset starts the same open file again from its first byte.
