@@ -1,6 +1,11 @@
 package alert
 
-import "time"
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+)
 
 // Status is where things stand, for the page and the JSON. It holds no secret.
 type Status struct {
@@ -49,4 +54,51 @@ type TestResult struct {
 	Took    time.Duration `json:"took"`            // nanoseconds
 	Detail  string        `json:"detail"`          // what the receiver answered: "200 OK", "250 2.0.0 Ok: queued as ..."
 	Error   string        `json:"error,omitempty"` // redacted
+}
+
+// Status tells where things stand.
+func (a *Alerts) Status() Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	full := a.config.Addresses == "full"
+	s := Status{Incidents: []IncidentStatus{}, Channels: []ChannelStatus{}, Dropped: maps.Clone(a.dropped), Storage: a.outbox.status()}
+	if now.Before(a.book.muted) {
+		s.Maintenance = a.book.muted
+	}
+	queued := map[string]int{}
+	for _, i := range slices.Backward(a.book.incidents) {
+		waiting := a.waiting(i, now)
+		for _, name := range waiting {
+			queued[name]++
+		}
+		if len(waiting) == 0 && (!i.open() || i.First.Kind.event()) {
+			continue
+		}
+		n := present(i.Last, full)
+		s.Incidents = append(s.Incidents, IncidentStatus{
+			Key: n.Key, Kind: i.First.Kind, Severity: i.Worst, Title: n.Title, Opened: i.First.At, Resolved: i.Resolved, Waiting: waiting,
+		})
+	}
+	for _, l := range a.channels {
+		c := ChannelStatus{
+			Name: l.name(), Queued: queued[l.name()], Sent: maps.Clone(l.sent), Failures: l.failures,
+			LastSent: l.lastSent, LastTry: l.lastTry, LastError: l.lastError,
+		}
+		if now.Before(l.next) {
+			c.NextTry = l.next
+		}
+		s.Channels = append(s.Channels, c)
+	}
+	if a.beat != nil {
+		h := a.beat.status()
+		s.Heartbeat = &h
+	}
+	return s
+}
+
+func (o *outbox) status() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return cmp.Or(o.trouble, o.lost)
 }
