@@ -20,7 +20,10 @@ const day = 24 * time.Hour
 // short reads the 15 bytes of an RFC 3164 stamp "Nov  1 02:16:00" (section 4.1.2), local time of now's location. The year is the
 // latest that puts the time at most a day after now.
 func (c *clock) short(s []byte, now time.Time) (time.Time, bool) {
-	if c.n == 15 && string(s) == string(c.text[:15]) && c.loc == now.Location() && c.walk == nil {
+	if c.n == 15 && string(s) == string(c.text[:15]) && c.loc == now.Location() {
+		if c.walk != nil {
+			return c.at, true
+		}
 		// Also now may have moved on since: the answer holds until the same stamp a year later would be near enough.
 		if ahead := c.at.Sub(now); ahead <= day && ahead > -363*day {
 			return c.at, true
