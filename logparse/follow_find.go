@@ -311,7 +311,8 @@ func resumeStream(path string, f *os.File, stream io.Reader, fi os.FileInfo, wan
 func newStream(path string, f *os.File, stream io.Reader, fi os.FileInfo) *tail {
 	t := &tail{name: path, f: f, stream: stream, buf: make([]byte, bufBytes), head: make([]byte, 0, fingerprintBytes)}
 	t.dev, t.ino = fileID(fi)
-	t.mtime.Store(modTime(fi, 0))
+	t.packed = fi.ModTime().UnixNano()
+	t.mtime.Store(t.packed - 1)
 	return t
 }
 

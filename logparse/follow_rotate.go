@@ -2,6 +2,7 @@ package logparse
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -72,26 +73,29 @@ func (s *FileSource) resumeAmong(list []sibling) (queue, older []*tail, found bo
 		}
 	}
 	found = m == itself || ours >= 0 || m == shorter
+	before := ours
+	if before < 0 {
+		before = len(list)
+	}
+	// Those that a fingerprint tells for sure come first, so that the others do not take them.
+	known := slices.Clone(s.resume.Older)
+	slices.SortStableFunc(known, func(a, b FilePosition) int { return cmp.Compare(min(b.Offset, 1), min(a.Offset, 1)) })
+	for _, o := range known {
+		older = append(older, s.findOlder(list[:before], o, append([]*tail{first, cur}, older...))...)
+	}
 	switch {
 	case m == itself:
 	case ours >= 0:
-		queue = append([]*tail{first}, s.openAfter(list, ours, want, cur)...)
+		queue = append([]*tail{first}, s.openAfter(list, ours, want, cur, older)...)
 	case m == shorter: // its end was cut off by somebody; go on from there
 	default:
-		queue = s.openAfter(list, -1, want, cur)
+		queue = s.openAfter(list, -1, want, cur, older)
 	}
 	if ours >= 0 && err != nil {
 		err = nil // read what was rotated first; the current file's turn comes
 	}
 	if cur != nil {
 		queue = append(queue, cur)
-	}
-	before := ours
-	if before < 0 {
-		before = len(list)
-	}
-	for _, o := range s.resume.Older {
-		older = append(older, s.findOlder(list[:before], o, append(queue, older...))...)
 	}
 	return queue, older, found, err
 }
@@ -156,11 +160,11 @@ func (s *FileSource) search(list []sibling, want FilePosition, at int64, not *ta
 }
 
 // openAfter opens, to be read whole, the rotated files younger than the one at index ours of list; with ours < 0 those modified
-// after want. not is the file that ends the queue.
-func (s *FileSource) openAfter(list []sibling, ours int, want FilePosition, not *tail) []*tail {
+// after want. end is the file that ends the queue, older are those that are open already.
+func (s *FileSource) openAfter(list []sibling, ours int, want FilePosition, end *tail, older []*tail) []*tail {
 	var queue []*tail
 	for i, x := range list {
-		if !x.rotated() || i == ours || not != nil && x.ino == not.ino && x.dev == not.dev || s.watched(x, want) {
+		if !x.rotated() || i == ours || opened([]*tail{end}, x) || opened(older, x) {
 			continue
 		}
 		if ours >= 0 && list[ours].rotated() {
@@ -184,21 +188,9 @@ func (s *FileSource) openAfter(list []sibling, ours int, want FilePosition, not 
 	return queue
 }
 
-// watched tells whether a sibling is one of the rotated files that are open already, or a saved position tells of it.
-func (s *FileSource) watched(x sibling, want FilePosition) bool {
-	for _, t := range s.older {
-		if t.ino == x.ino && t.dev == x.dev {
-			return true
-		}
-	}
-	if !s.begun {
-		for _, o := range s.resume.Older {
-			if o.Inode == x.ino && o.Device == x.dev {
-				return true
-			}
-		}
-	}
-	return false
+// opened tells whether a sibling is one of tails.
+func opened(tails []*tail, x sibling) bool {
+	return slices.ContainsFunc(tails, func(t *tail) bool { return t != nil && t.ino == x.ino && t.dev == x.dev })
 }
 
 func after(x sibling, want FilePosition) bool {
@@ -206,22 +198,14 @@ func after(x sibling, want FilePosition) bool {
 }
 
 // findOlder opens a rotated file that was watched for late lines when the position was saved. If nothing of it had been read, its
-// inode may mean another file now: then all that was modified since is opened. opened are left out.
-func (s *FileSource) findOlder(list []sibling, want FilePosition, opened []*tail) (found []*tail) {
-	open := func(ino, dev uint64) bool {
-		for _, t := range opened {
-			if t.ino == ino && t.dev == dev {
-				return true
-			}
-		}
-		return false
-	}
+// inode may mean another file now: then all that was modified since is opened. What is in not is left out.
+func (s *FileSource) findOlder(list []sibling, want FilePosition, not []*tail) (found []*tail) {
 	if want.Offset > 0 {
 		i, t := s.search(list, want, want.Offset, nil)
 		switch {
 		case i < 0:
 			s.lose(want.Size-want.Offset, "a rotated log is gone before its late lines were read", "saved_offset", want.Offset)
-		case open(t.ino, t.dev):
+		case opened(not, list[i]):
 			t.close()
 		default:
 			found = append(found, t)
@@ -230,7 +214,7 @@ func (s *FileSource) findOlder(list []sibling, want FilePosition, opened []*tail
 	}
 	for _, x := range list {
 		same := x.ino == want.Inode && x.dev == want.Device
-		if !x.rotated() || open(x.ino, x.dev) || !same && (!after(x, want) || s.watched(x, want)) {
+		if !x.rotated() || opened(not, x) || !same && !after(x, want) {
 			continue
 		}
 		if t, err := openWhole(x.path, x.packed); err == nil {
@@ -264,7 +248,7 @@ func (s *FileSource) younger(main *tail) []*tail {
 			ours, t = s.search(list, here, here.Offset, cur)
 			closeAll(t)
 		}
-		queue := s.openAfter(list, ours, here, cur)
+		queue := s.openAfter(list, ours, here, cur, s.older)
 		if cur != nil {
 			queue = append(queue, cur)
 		}
@@ -293,7 +277,12 @@ func (s *FileSource) unseen(now time.Time) bool {
 	want.Inode = 0 // t itself, if it was renamed, is no copy
 	for range 10 {
 		list := s.siblings()
-		queue := s.openAfter(list, -1, want, t)
+		older := list
+		if !s.stillNamed(t) { // renamed: a copy was made before that; removed: nobody can tell
+			i := slices.IndexFunc(list, func(x sibling) bool { return x.ino == t.ino && x.dev == t.dev })
+			older = list[:max(i, 0)]
+		}
+		queue := s.openAfter(older, -1, want, t, s.older)
 		if !sameListing(list, s.siblings()) {
 			closeAll(queue...)
 			continue
@@ -358,7 +347,7 @@ func (s *FileSource) rewritten(now time.Time) {
 		list := s.siblings()
 		ours, copied := s.search(list, want, at, t)
 		found = ours >= 0
-		queue = s.openAfter(list, ours, want, t)
+		queue = s.openAfter(list, ours, want, t, s.older)
 		if found {
 			queue = slices.Insert(queue, 0, copied)
 		}

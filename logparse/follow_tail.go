@@ -36,6 +36,7 @@ type tail struct {
 	mark    atomic.Int64 // offset of p, times 2, plus 1 if cut
 	size    atomic.Int64 // last size seen while it was surely the same file
 	mtime   atomic.Int64 // of that moment, Unix nanoseconds
+	packed  int64        // of a stream: the modification time of the compressed file
 	ended   bool         // a stream that has given all
 	grown   time.Time    // when it last grew
 	trouble error        // why a stream ended early
@@ -184,6 +185,7 @@ func (t *tail) read(lock interface {
 			n += m
 		}
 		t.ended = err != nil
+		t.mtime.Store(t.packed)
 		if err != nil && !errors.Is(err, io.EOF) {
 			t.trouble = err
 		}
