@@ -147,7 +147,7 @@ func output(ctx context.Context, run Runner, limit time.Duration, max int64, std
 	defer cancel()
 	var b strings.Builder
 	err := run(ctx, Command{Argv: argv, Stdin: stdin, Read: func(r io.Reader) error {
-		n, err := io.Copy(&b, io.LimitReader(r, max+1))
+		n, err := copyAtMost(&b, r, max)
 		if err == nil && n > max {
 			err = fmt.Errorf("%s: more than %d bytes of output", argv[0], max)
 		}
@@ -162,4 +162,9 @@ func output(ctx context.Context, run Runner, limit time.Duration, max int64, std
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
 	return strings.TrimSpace(line)
+}
+
+// copyAtMost copies up to max+1 bytes, so that the caller sees when there was more.
+func copyAtMost(w io.Writer, r io.Reader, max int64) (int64, error) {
+	return io.Copy(w, io.LimitReader(r, max+1))
 }
