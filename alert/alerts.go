@@ -264,7 +264,7 @@ func (a *Alerts) plan(l *line, i *incident, now time.Time) step {
 func (a *Alerts) waiting(i *incident, now time.Time) []string {
 	var names []string
 	for _, l := range a.channels {
-		if s := a.plan(l, i, now); s.event != "" && s.event != reminder && s.event != refresh {
+		if s := a.plan(l, i, now); s.drop != "" || s.event != "" && s.event != reminder && s.event != refresh {
 			names = append(names, l.name())
 		}
 	}

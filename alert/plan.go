@@ -172,12 +172,11 @@ func (t *told) record(m message, ref string, now time.Time) {
 	t.pass(m)
 	t.Sent++
 	t.At, t.Shown, t.Refreshed = now, now, now
-	t.Severity = m.worst
 }
 
 // pass notes that nothing more is to be said about a message, sent or not.
 func (t *told) pass(m message) {
-	t.Turn, t.Version, t.Refusals, t.next = m.turn, m.version, 0, time.Time{}
+	t.Turn, t.Version, t.Severity, t.At, t.Refusals, t.next = m.turn, m.version, m.worst, m.now, 0, time.Time{}
 	t.State = "open"
 	if m.resolved {
 		t.State = "resolved"
