@@ -290,6 +290,9 @@ func resumeStream(path string, f *os.File, stream io.Reader, fi os.FileInfo, wan
 		t.p = int(min(t.readTo(), at) - t.base) // what is before at need not be kept
 		t.scan = t.p
 	}
+	if len(t.head) < want.Head.Len {
+		return nil, another, t.trouble
+	}
 	if t.readTo() < want.Offset {
 		t.p, t.scan = t.w, t.w
 		t.setMark()

@@ -139,16 +139,21 @@ func (m *model) exists(path string) bool {
 }
 
 func (m *model) shift() {
-	for i := 9; i >= 1; i-- {
-		for _, dir := range []string{"", "old"} {
-			for _, ext := range []string{"", ".gz"} {
-				from := filepath.Join(m.dir, dir, fmt.Sprintf("mail.log.%d%s", i, ext))
-				if m.exists(from) {
-					m.check(os.Rename(from, filepath.Join(m.dir, dir, fmt.Sprintf("mail.log.%d%s", i+1, ext))))
-				}
+	for _, dir := range []string{"", "old"} {
+		entries, _ := os.ReadDir(filepath.Join(m.dir, dir))
+		slices.SortFunc(entries, func(a, b os.DirEntry) int { return modelNumber(b.Name()) - modelNumber(a.Name()) })
+		for _, e := range entries {
+			if i := modelNumber(e.Name()); i > 0 {
+				to := strings.Replace(e.Name(), fmt.Sprintf(".%d", i), fmt.Sprintf(".%d", i+1), 1)
+				m.check(os.Rename(filepath.Join(m.dir, dir, e.Name()), filepath.Join(m.dir, dir, to)))
 			}
 		}
 	}
+}
+
+func modelNumber(name string) (i int) {
+	fmt.Sscanf(name, "mail.log.%d", &i)
+	return i
 }
 
 func (m *model) rotated(i int) string { return m.path + fmt.Sprintf(".%d", i) }
