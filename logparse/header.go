@@ -211,7 +211,7 @@ func (p *Parser) named(instance []byte) bool {
 func number(s []byte) int {
 	n := 0
 	for _, c := range s {
-		if c-'0' > 9 || n > 1<<40 {
+		if c-'0' > 9 || n > 1<<58 {
 			return 0
 		}
 		n = n*10 + int(c-'0')

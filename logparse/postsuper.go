@@ -18,7 +18,7 @@ func (ev *Event) postsuper(msg []byte) Kind {
 		return Unparsed
 	}
 	for _, prefix := range [...]string{"Deleted: ", "Placed on hold: ", "Released from hold: ", "Requeued: ", "Expired: ", "Renamed to match inode number: ",
-		"Renamed: ", "Skipped: ", "Marked as expired: "} {
+		"Renamed: ", "Skipped: ", "Force-expired: "} {
 		if hasPrefix(msg, prefix) {
 			return Ignored
 		}

@@ -125,13 +125,13 @@ func firstYear(in io.Reader, mtime time.Time) (*yearWalk, error) {
 				line = line[i+1:]
 			}
 		}
-		month, _, _, _, _, ok := shortFields(line)
+		month, dom, _, _, _, ok := shortFields(line)
 		if !ok {
 			years = !found && len(line) > 4 && (line[4] == '-' || line[0] == '{')
 			return !years
 		}
 		found = true
-		if year := walk.step(month); year == walk.year { // not a late line of the year before
+		if year := walk.step(month, dom); year == walk.year { // not a late line of the year before
 			copy(last[:], line)
 		}
 		return true

@@ -35,7 +35,7 @@ func (c *clock) short(s []byte, now time.Time) (time.Time, bool) {
 	}
 	var at time.Time
 	if c.walk != nil {
-		at = date(c.walk.step(month), month, dom, hh, mm, ss, now.Location())
+		at = date(c.walk.step(month, dom), month, dom, hh, mm, ss, now.Location())
 	} else {
 		at = latest(now, month, dom, hh, mm, ss)
 	}
@@ -188,21 +188,23 @@ func monthOf(s []byte) time.Month {
 	return 0
 }
 
-// yearWalk gives years to stamps without one, in the order of a file: the year changes where the month falls back by more than half a
-// year (December to January). A line that is a little late (a December line after the first one of January) keeps the year before.
+// yearWalk gives years to stamps without one, in the order of a file: a step back by more than half a year (December to January) is a
+// new year. A line that comes a little late (of December after the first one of January) keeps the year before.
 type yearWalk struct {
 	year int
-	last time.Month
+	last int // place in the year, in months of 31 days; 0: no line yet
 }
 
-func (w *yearWalk) step(month time.Month) int {
-	switch d := int(month) - int(w.last); {
+func (w *yearWalk) step(month time.Month, dom int) int {
+	const year, late = 12 * 31, 2
+	at := int(month)*31 + dom
+	switch d := at - w.last; {
 	case w.last == 0:
-	case d < -6:
+	case d < -year/2:
 		w.year++
-	case d > 6:
+	case d >= year-late:
 		return w.year - 1
 	}
-	w.last = month
+	w.last = at
 	return w.year
 }

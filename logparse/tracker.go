@@ -246,8 +246,8 @@ func (t *Tracker) outcome(ev *Event, m *tracked, now int64) {
 	first := false
 	if m != nil {
 		arrived = m.arrived
-		first = t.recipient(m, ev.To, result)
-		if m.flags&flagEnded == 0 {
+		if m.flags&flagEnded == 0 { // else the line was read before, or came late
+			first = t.recipient(m, ev.To, result)
 			t.touch(m, now)
 		}
 	}
