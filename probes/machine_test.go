@@ -62,7 +62,10 @@ func TestMachineTable(t *testing.T) {
 func TestSinceIsTheFirstBad(t *testing.T) {
 	var m Machine
 	at := epoch
-	step := func(v Verdict) (Transition, bool) { at = at.Add(time.Second); return m.Step(at, Result{Verdict: v, At: at}) }
+	step := func(v Verdict) (Transition, bool) {
+		at = at.Add(time.Second)
+		return m.Step(at, Result{Verdict: v, At: at})
+	}
 	step(Good)
 	step(Bad)
 	step(Good)

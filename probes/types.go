@@ -108,6 +108,8 @@ type Result struct {
 	NotAfter time.Time // expiry of the certificate shown, zero if none
 	TLS      string    // "TLSv1.3", "" if none
 	Note     string    // what a Good probe saw that people should know ("user unknown", "TLS failed, went on in clear"); may hold text from strangers
+
+	noRoute bool // CantTell because this host has no route for the address
 }
 
 // Transition is a change of state.
