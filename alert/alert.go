@@ -92,7 +92,7 @@ type Notice struct {
 
 	At time.Time `json:"at"` // when it became so; now if zero
 	// Expires is when it is not worth sending any more. Zero: never for an incident that is still open, ten minutes after
-	// At for Progress, a day after At for everything else.
+	// Notify for Progress, a day after it for everything else.
 	Expires time.Time `json:"expires,omitzero"`
 	// Labels go to Alertmanager and the webhook: primary, domain; bounded, never an address or a reply. At most 10.
 	Labels map[string]string `json:"labels,omitempty"`

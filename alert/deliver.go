@@ -11,6 +11,7 @@ const (
 	firstBackoff = time.Second
 	maxBackoff   = 5 * time.Minute
 	maxRefusals  = 5
+	stopGrace    = 3 * time.Second
 	forever      = 24 * time.Hour // a bound for timers; at its end one looks again
 )
 
@@ -49,9 +50,7 @@ func (a *Alerts) deliver(ctx context.Context, l *line) {
 			gen := i.gen
 			a.mu.Unlock()
 			a.outbox.wait(ctx, gen) // what is new is on disk before the world hears of it
-			sctx, cancel := context.WithTimeout(ctx, 2*sendTimeout)
-			r, err := l.send(sctx, m)
-			cancel()
+			r, err := a.tell(ctx, l, m)
 			a.record(ctx, l, i, m, r, err)
 
 		default:
@@ -69,6 +68,22 @@ func (a *Alerts) deliver(ctx context.Context, l *line) {
 			timer.Stop()
 		}
 	}
+}
+
+// tell sends one message. When we are stopped, what is under way may end first: a message that went out and was not recorded would be sent twice.
+func (a *Alerts) tell(ctx context.Context, l *line, m message) (receipt, error) {
+	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*sendTimeout)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		grace := time.NewTimer(stopGrace)
+		defer grace.Stop()
+		select {
+		case <-grace.C:
+			cancel()
+		case <-sctx.Done():
+		}
+	})()
+	return l.send(sctx, m)
 }
 
 // next returns the incident whose step is due first. Called with a.mu held.

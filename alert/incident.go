@@ -306,9 +306,9 @@ func bound(n Notice, now time.Time) Notice {
 	if n.Expires.IsZero() {
 		switch {
 		case n.Progress:
-			n.Expires = n.At.Add(10 * time.Minute)
+			n.Expires = now.Add(10 * time.Minute)
 		case n.Resolved || n.Kind.event():
-			n.Expires = n.At.Add(24 * time.Hour)
+			n.Expires = now.Add(24 * time.Hour)
 		}
 	}
 	n.At, n.Expires = n.At.Round(0), n.Expires.Round(0) // without the monotonic clock, as after a restart

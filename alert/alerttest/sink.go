@@ -4,6 +4,7 @@ package alerttest
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -27,6 +28,7 @@ type Reply struct {
 	Status int // 0: 200
 	Header http.Header
 	Body   string
+	Echo   bool // put all that came, headers too, into the body
 	Hang   bool // answer nothing until the client gives up
 }
 
@@ -135,4 +137,7 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		w.WriteHeader(reply.Status)
 	}
 	io.WriteString(w, reply.Body)
+	if reply.Echo {
+		fmt.Fprintf(w, "%s %s %v %s", req.Method, req.RequestURI, req.Header, body)
+	}
 }
