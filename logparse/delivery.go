@@ -68,7 +68,7 @@ func (ev *Event) delivery(s []byte) Kind {
 			}
 			eq++
 		}
-		if eq == len(s) {
+		if eq == 0 || eq == len(s) {
 			return Unparsed
 		}
 		key, value := s[:eq], s[eq+1:]

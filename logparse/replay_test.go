@@ -41,7 +41,7 @@ func realLog(t testing.TB, name string) []byte {
 	return b
 }
 
-var realLogs = []string{"01-shortids-outage-recovery.log", "02-longids-tls-syslogname-recovery-by-retry.log", "05-postscreen.log", "06-every-agent.log"}
+var realLogs = []string{"01-shortids-outage-recovery.log", "02-longids-tls-syslogname-recovery-by-retry.log", "05-postscreen.log", "06-every-agent.log", "07-every-agent-longids.log"}
 
 // TestReplayAgainstPlainCounts counts the real logs once more with nothing but regular expressions, as one would with grep.
 func TestReplayAgainstPlainCounts(t *testing.T) {
