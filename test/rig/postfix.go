@@ -20,7 +20,7 @@ type Conf struct {
 	Name       string   // "backup": its directory and, with ".test", its myhostname; default "postfix"
 	SyslogName string   // syslog_name; default "postfix"
 	LongIDs    bool     // enable_long_queue_ids
-	Syslog     bool     // log to syslog (see StartRsyslog) in place of a file of its own
+	Syslog     *Rsyslog // log to this syslog in place of a file of its own
 	Main       []string // lines for main.cf; a later line for a name wins
 	Master     []string // lines for master.cf
 	SMTPD      []string // "-o name=value" for the smtpd that listens at Addr
@@ -34,10 +34,11 @@ type Postfix struct {
 	Config string // config_directory
 	Queue  string // queue_directory
 	Data   string // data_directory
-	Log    string // the file it logs to (not with Conf.Syslog)
+	Log    string // the file it logs to; with Conf.Syslog the one that rsyslogd writes
 	Addr   string // 127.0.0.1:port where its smtpd listens
 	Name   string // as in Conf
 	Tag    string // syslog_name
+	syslog *Rsyslog
 	t      testing.TB
 	proc   *process
 }
@@ -60,6 +61,9 @@ func StartPostfix(t testing.TB, c Conf) *Postfix {
 		t: t, Name: c.Name, Tag: c.SyslogName, Addr: address(port),
 		Dir: c.Dir, Config: filepath.Join(c.Dir, "etc"), Queue: filepath.Join(c.Dir, "spool"),
 		Data: filepath.Join(c.Dir, "lib"), Log: filepath.Join(c.Dir, "mail.log"),
+	}
+	if c.Syslog != nil {
+		p.syslog, p.Log = c.Syslog, c.Syslog.File
 	}
 	p.makeQueue()
 	p.writeConfig(c, port)
@@ -122,7 +126,7 @@ func (p *Postfix) writeConfig(c Conf, port int) {
 		"smtp_host_lookup = native",
 		"disable_dns_lookups = yes",
 	}
-	if !c.Syslog {
+	if c.Syslog == nil {
 		main = append(main, "maillog_file = "+p.Log, "maillog_file_prefixes = "+p.Dir)
 	}
 	if c.LongIDs {
@@ -172,6 +176,9 @@ func (p *Postfix) Start() {
 	// master(8) itself, as the last step of postfix-script does it; "-s" keeps its standard output for errors of start-up.
 	daemons := strings.TrimSpace(p.Postconf("-h", "daemon_directory"))
 	cmd := exec.Command(filepath.Join(daemons, "master"), "-s", "-c", p.Config)
+	if p.syslog != nil {
+		cmd = p.syslog.devLog(filepath.Join(daemons, "master"), "-s", "-c", p.Config)
+	}
 	out := &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = append(os.Environ(), "MAIL_CONFIG="+p.Config)

@@ -42,7 +42,7 @@ func startProcess(t testing.TB, name string, cmd *exec.Cmd) *process {
 		close(p.exit)
 	}()
 	// The guard outlives this process only if it was killed: then its input ends without a word.
-	p.guard = exec.Command("/bin/sh", "-c", `read word || kill -9 -- "-$1"`, "rig-guard", strconv.Itoa(p.pid))
+	p.guard = exec.Command("/bin/sh", "-c", `read word || kill -s KILL -- "-$1"`, "rig-guard", strconv.Itoa(p.pid))
 	p.guard.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	word, err := p.guard.StdinPipe()
 	if err == nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Backup is a Postfix that is the backup MX of some domains.
@@ -78,9 +79,12 @@ func Primary(t testing.TB, c Conf, domains ...string) *PrimaryPostfix {
 	return &PrimaryPostfix{Postfix: StartPostfix(t, c), mail: filepath.Join(box, "all")}
 }
 
-// Arrived counts what was put into mailboxes, by Message-ID.
+// Arrived counts what was put into mailboxes, by Message-ID. It waits until the primary has put away what it has taken.
 func (p *PrimaryPostfix) Arrived() map[string]int {
 	p.t.Helper()
+	if p.proc.running() {
+		p.WaitEmpty(20 * time.Second)
+	}
 	got := map[string]int{}
 	for _, sub := range []string{"new", "cur"} {
 		files, _ := filepath.Glob(filepath.Join(p.mail, sub, "*"))
