@@ -180,6 +180,9 @@ func (w *Watch) close(r *record, now time.Time) {
 	if rep.Counts.Lost() > 0 {
 		w.notify(lossNotice(rep))
 	}
+	if w.Closed != nil {
+		w.Closed(rep)
+	}
 	w.closed = append(w.closed, rep)
 	if r.j.f != nil {
 		_ = r.j.close(false) // it was synced before; the report takes its place, and until that is written it stays
