@@ -454,6 +454,7 @@ func TestProgressOnlyWhereAMessageCanBeUpdated(t *testing.T) {
 		progress("before it is open")
 		a.Notify(down("down"))
 		synctest.Wait()
+		time.Sleep(time.Second / 2)
 		for n := range 12 {
 			progress(fmt.Sprint(n))
 			time.Sleep(time.Second)

@@ -39,6 +39,9 @@ func TestCrashAtEveryWrite(t *testing.T) {
 		stop := run(t, a)
 		steps := []Notice{down("down"), {Kind: Age, Key: "age/a", Severity: Warning, Title: "75%"}, {Kind: Age, Key: "age/a", Severity: Critical, Title: "90%"},
 			up("report"), {Kind: Loss, Key: "loss/a", Title: "1 lost"}, {Kind: Age, Key: "age/a", Resolved: true, Title: "young again"}}
+		for n := range steps {
+			steps[n].At = time.Now().Add(time.Duration(n) * time.Second)
+		}
 		for _, n := range steps {
 			a.Notify(n)
 			cut()
