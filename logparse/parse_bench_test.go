@@ -3,8 +3,10 @@ package logparse
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -150,4 +152,42 @@ func naive(data []byte) (n int) {
 		}
 	}
 	return n
+}
+
+// BenchmarkTrackerMemory holds 100,000 messages of one recipient that was put off, and reports what each takes.
+func BenchmarkTrackerMemory(b *testing.B) {
+	const held = 100_000
+	ev := Event{Instance: []byte("postfix"), Path: []byte("smtp"), Status: Deferred, ClientName: []byte("c.example.org"), ClientIP: []byte("192.0.2.7")}
+	for b.Loop() {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		t := &Tracker{}
+		for i := range held {
+			ev.Time = benchNow.Add(time.Duration(i) * time.Millisecond)
+			ev.QueueID, ev.To = fmt.Appendf(nil, "4jWbLw5mF5z7%05d", i), fmt.Appendf(nil, "recipient%05d@example.org", i)
+			for _, kind := range []Kind{Client, QueueActive, Delivery} {
+				ev.Kind = kind
+				t.Track(&ev)
+			}
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		var state bytes.Buffer
+		if err := t.Save(&state); err != nil || t.Stats().Tracked != held {
+			b.Fatal(err, t.Stats())
+		}
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/held, "B/message")
+		b.ReportMetric(float64(state.Len())/held, "savedB/message")
+	}
+}
+
+func BenchmarkReplay(b *testing.B) {
+	data := mix(b)
+	benchLines(b, data, func() {
+		r := NewReplay(ReplayOptions{Location: time.UTC})
+		if err := r.ReadFile("log", benchNow, bytes.NewReader(data)); err != nil {
+			b.Fatal(err)
+		}
+	})
 }

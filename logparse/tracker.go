@@ -271,13 +271,12 @@ func (t *Tracker) agree(ev *Event, m *tracked, now, implied int64) *tracked {
 		case implied > m.arrived+slack && implied > m.began+slack && (m.flags&flagEnded == 0 || now > m.last):
 			t.supersede(m)
 			m = nil
-		case implied < m.arrived-slack && m.flags&flagSeen != 0:
-			return nil
-		case implied < m.arrived:
-			if m.flags&flagSeen == 0 {
-				m.arrived = implied
-			}
+		case now < m.began-int64(time.Second) && m.flags&flagSeen != 0:
+			return nil // a line from before the ID was used again
+		case implied < m.arrived && m.flags&flagSeen == 0:
+			m.arrived = implied
 		}
+		// Of a local message the delay also counts what it lay in maildrop, so it may be older than its first line.
 	}
 	if m == nil {
 		m = t.add(ev, now)

@@ -143,10 +143,10 @@ func TestTrackIDsThatRecur(t *testing.T) {
 		06:00:02 postfix/postsuper AAAAAA1: removed`)
 	r.want(t,
 		"arrival 03:00:00 postfix/AAAAAA1 <> d[192.0.2.8] 7 1",
-		"arrival 04:00:00 postfix/AAAAAA1 <> e[192.0.2.9] 8 1", // a new beginning; the end of the one before was not seen
-		"arrival 05:00:00 postfix/AAAAAA1 <>  9 1",             // another size
+		"arrival 04:00:00 postfix/AAAAAA1 <> e[192.0.2.9] 8 1",                          // a new beginning; the end of the one before was not seen
+		"arrival 05:00:00 postfix/AAAAAA1 <>  9 1",                                      // another size
 		"deferred postfix/AAAAAA1 <a@example.org> example.org from 05:59:58 first=true", // far younger than what is known
-		"end 1 postfix-mx2/AAAAAA1 from ?", // another instance's
+		"end 1 postfix-mx2/AAAAAA1 from ?",                                              // another instance's
 		"end 2 postfix/AAAAAA1 from 05:59:58",
 	)
 	if s := r.Stats(); s.Superseded != 3 {
@@ -201,6 +201,20 @@ func TestTrackRequeue(t *testing.T) {
 		"requeue postfix/AAAAAA1 BBBBBB2",
 		"delivered postfix/BBBBBB2 <a@example.org> example.org from 02:00:00 first=false",
 		"end 1 postfix/BBBBBB2 from 02:00:00",
+	)
+}
+
+func TestTrackLocalMailThatLayInMaildrop(t *testing.T) {
+	r := newTold()
+	r.read(`
+		02:00:00 postfix/pickup AAAAAA1: uid=0 from=<root>
+		02:00:00 postfix/qmgr AAAAAA1: from=<root@x>, size=7, nrcpt=1 (queue active)
+		02:00:01 postfix/smtp AAAAAA1: to=<a@example.org>, relay=none, delay=3601, delays=3600/1/0/0, dsn=4.4.1, status=deferred (x)
+		01:59:00 postfix/smtp AAAAAA1: to=<a@example.org>, relay=none, delay=10, delays=9/1/0/0, dsn=4.4.1, status=deferred (x)`)
+	r.want(t,
+		"arrival 02:00:00 postfix/AAAAAA1 <root@x>  7 1",
+		"deferred postfix/AAAAAA1 <a@example.org> example.org from 02:00:00 first=true",
+		"deferred postfix/AAAAAA1 <a@example.org> example.org from 01:58:50 first=false", // a line of the ID's earlier message, read late
 	)
 }
 
