@@ -103,7 +103,7 @@ func (c *Config) askInstance(ctx context.Context, h *Host, run postfix.Runner, i
 		h.note("%v", err)
 		return postfix.Settings{}
 	}
-	settings, err := conf.Settings(ctx)
+	settings, err := conf.Settings()
 	if err != nil {
 		h.note("%v", err)
 	}
