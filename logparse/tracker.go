@@ -18,7 +18,7 @@ type Tracker struct {
 	OnArrival func(queue.Arrival)
 	OnOutcome func(queue.Outcome)
 	OnEnd     func(queue.End)
-	// OnRequeue tells that a message goes on under another ID ("postsuper -r"). There is no second arrival.
+	// OnRequeue tells that a message that was in the queue goes on under another ID ("postsuper -r"). There is no second arrival.
 	OnRequeue func(at time.Time, instance, oldID, newID string)
 
 	Max           int           // messages tracked at a time; 0: 200,000. The one not heard of for longest goes first
@@ -190,8 +190,9 @@ func (t *Tracker) pickup(ev *Event, m *tracked, now int64) {
 	if m.client == "" {
 		m.client = old.client
 	}
+	wasQueued := old.flags&flagActive != 0
 	t.retire(old, now)
-	if t.OnRequeue != nil {
+	if t.OnRequeue != nil && wasQueued { // else the arrival is still to come, under the new ID
 		t.OnRequeue(ev.Time, m.key.instance, old.key.id, m.key.id)
 	}
 }

@@ -218,6 +218,17 @@ func TestTrackLocalMailThatLayInMaildrop(t *testing.T) {
 	)
 }
 
+func TestTrackRequeueOfMailNeverActive(t *testing.T) {
+	r := newTold()
+	r.read(`
+		02:00:00 postfix/smtpd AAAAAA1: client=d[192.0.2.8]
+		02:00:00 postfix/smtpd AAAAAA1: hold: RCPT from d[192.0.2.8]: <a@example.org>: Recipient address wait; from=<s@x> to=<a@example.org> proto=SMTP helo=<d>
+		03:00:00 postfix/postsuper AAAAAA1: requeued
+		03:00:00 postfix/pickup BBBBBB2: uid=102 from=<s@x> orig_id=AAAAAA1
+		03:00:00 postfix/qmgr BBBBBB2: from=<s@x>, size=9, nrcpt=1 (queue active)`)
+	r.want(t, "arrival 02:00:00 postfix/BBBBBB2 <s@x> d[192.0.2.8] 9 1")
+}
+
 func TestTrackProbesHaveNoOutcome(t *testing.T) {
 	r := newTold()
 	r.read(`02:00:00 postfix/smtp AAAAAA1: to=<a@example.org>, relay=mx[192.0.2.1]:25, delay=0, delays=0/0/0/0, dsn=5.1.1, status=undeliverable (x)`)
