@@ -55,7 +55,7 @@ type Summary struct {
 	ByService    map[string]*Tally `json:"by_service"`  // by the tag as logged: "postfix/smtp", "postfix/relay/smtp"; expired stand at qmgr
 	Rejects      uint64            `json:"rejects"`     // "reject:" lines of smtpd and postscreen; not reject_warning: or milter-reject:, not cleanup's
 	Connections  uint64            `json:"connections"` // "connect from" of smtpd
-	Messages     uint64            `json:"messages"`    // that became active in the queue; an ID that recurs counts again
+	Messages     uint64            `json:"messages"`    // queue IDs that entered the queue; one that recurs, or that postsuper -r gave, counts again
 	Domains      map[string]*Tally `json:"domains"`     // by recipient domain; expired: messages with a recipient there; "(none)": addresses without one
 }
 
@@ -73,6 +73,7 @@ func NewReplay(opts ReplayOptions) *Replay {
 	r := &Replay{opts: opts, parser: Parser{Instances: opts.Instances}}
 	r.tracker.Max = 2_000_000 // as many messages at a time are told apart exactly
 	r.tracker.OnArrival = func(queue.Arrival) { r.sum.Messages++ }
+	r.tracker.OnRequeue = func(time.Time, string, string, string) { r.sum.Messages++ } // the same message, under another ID
 	r.tracker.OnOutcome = r.outcome
 	r.sum.Schema = 1
 	r.sum.Deferrals, r.sum.ByService, r.sum.Domains = map[string]uint64{}, map[string]*Tally{}, map[string]*Tally{}
