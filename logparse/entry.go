@@ -49,13 +49,18 @@ func (f *journalField) UnmarshalJSON(b []byte) error {
 		if err := json.Unmarshal(b, &list); err != nil {
 			return err
 		}
-		if len(list) > 0 && (list[0][0] == '"' || list[0][0] == '[') {
+		if len(list) > 0 && list[0][0] == '"' {
 			return f.UnmarshalJSON(list[0])
+		}
+		if len(list) > 0 && list[0][0] == '[' { // arrays of bytes; anything deeper is nothing of the journal's
+			if err := json.Unmarshal(list[0], &list); err != nil {
+				return err
+			}
 		}
 		text := make([]byte, 0, len(list))
 		for _, n := range list {
 			c := number(n)
-			if len(n) == 0 || c > 255 {
+			if c > 255 {
 				return nil
 			}
 			text = append(text, byte(c))

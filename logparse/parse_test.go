@@ -217,3 +217,27 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestJournalFieldsOfEveryShape(t *testing.T) {
+	for field, want := range map[string]string{
+		`"warning: a"`:       "warning: a",
+		`[119,97]`:           "wa",
+		`["warning: b","c"]`: "warning: b",
+		`[[119,97],[98]]`:    "wa",
+		`null`:               "",
+		`[300]`:              "",
+		strings.Repeat("[", 5000) + "1" + strings.Repeat("]", 5000): "",
+	} {
+		var ev Event
+		kind := Parse([]byte(`{"SYSLOG_IDENTIFIER":"postfix/smtpd","MESSAGE":`+field+`,"__REALTIME_TIMESTAMP":"1795227365000000"}`), benchNow, &ev)
+		if kind == Foreign || strings.Trim(string(ev.Message), "\x00") != want {
+			t.Errorf("%.30s: %v %q", field, kind, ev.Message)
+		}
+	}
+	var ev Event
+	for _, broken := range []string{`{"SYSLOG_IDENTIFIER":"postfix/smtpd","MESSAGE":"x`, `{`, `{}`, `{"MESSAGE":"x"}`} {
+		if Parse([]byte(broken), benchNow, &ev) != Foreign {
+			t.Errorf("%s is a line of Postfix", broken)
+		}
+	}
+}
