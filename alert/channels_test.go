@@ -93,6 +93,9 @@ func TestSlackWebhook(t *testing.T) {
 	if up.Attachments[0].Color != "#2e7d32" || !strings.HasPrefix(up.Text, "Resolved: mx1.example.org takes mail again") {
 		t.Fatalf("%+v", up)
 	}
+	if name := up.Attachments[0].Blocks[2].Fields[0]; name.Type != "mrkdwn" || name.Text != "*Bounced*" {
+		t.Fatalf("%+v", name)
+	}
 	if got := up.Attachments[0].Blocks[2].Fields[1].Text; got != "1: 4WQ2xk0Zb1z3Fr5 to &lt;bo…@example.org&gt;: 550 5.1.1 User unknown" {
 		t.Fatalf("the bounced fact reads %q", got)
 	}

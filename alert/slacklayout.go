@@ -17,7 +17,7 @@ const (
 	slackFallback = 3000
 )
 
-// slackLayout is a message as Slack shows it. What strangers wrote is only in plain_text objects, which know no links, mentions, channel names or
+// slackLayout is a message as Slack shows it. What strangers may have written is only in plain_text objects, which know no links, mentions, channel names or
 // formatting; the fallback, which notifications show, is escaped.
 type slackLayout struct {
 	fallback   string
@@ -40,7 +40,7 @@ func layout(m message) slackLayout {
 		n := min(len(facts), slackFields/2)
 		var fields []*slack.TextBlockObject
 		for _, f := range facts[:n] {
-			fields = append(fields, plainText(f.Name, slackField), plainText(f.Value, slackField))
+			fields = append(fields, nameText(f.Name), plainText(f.Value, slackField))
 		}
 		blocks = append(blocks, slack.NewSectionBlock(nil, fields, nil))
 		facts = facts[n:]
@@ -102,6 +102,16 @@ func plainText(s string, max int) *slack.TextBlockObject {
 		s = "-"
 	}
 	return slack.NewTextBlockObject(slack.PlainTextType, slackEscape(s, max), false, false)
+}
+
+// nameText is the name of a fact, bold if it is made of nothing but letters, digits and harmless marks; else as plain as everything from outside.
+func nameText(s string) *slack.TextBlockObject {
+	if s == "" || strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(" /(),%'-", r))
+	}) || strings.TrimSpace(s) != s {
+		return plainText(s, slackField)
+	}
+	return slack.NewTextBlockObject(slack.MarkdownType, "*"+s+"*", false, true)
 }
 
 // slackEscape writes the three characters that Slack reads as control characters as entities (docs.slack.dev/messaging/formatting-message-text,
