@@ -91,7 +91,9 @@ func scenarios() []scenario {
 				}
 				return took(20 * time.Millisecond)
 			}
-		}, 35600 * time.Millisecond, 25, 894},
+			// Measured: 35.6 s, 25 refused. How fast that primary answered is not known, and the model's time depends on it (36-45 s for
+			// 20-50 ms, at half the refusals), so the bound on the time is wider here.
+		}, 45 * time.Second, 25, 894},
 	}
 }
 
