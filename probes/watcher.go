@@ -101,8 +101,9 @@ type watched struct {
 	history     []Bucket
 	waiters     []chan Result
 
-	wake chan struct{} // next was brought forward
-	stop context.CancelFunc
+	wake  chan struct{} // next was brought forward
+	stop  context.CancelFunc
+	ended <-chan struct{} // closed when the loop is told to end
 }
 
 // Sight says whether we can see.
@@ -203,7 +204,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 func (w *Watcher) start(s *watched) {
 	r := w.run
 	ctx, stop := context.WithCancel(r.ctx)
-	s.stop, s.next = stop, time.Now()
+	s.stop, s.ended, s.next = stop, ctx.Done(), time.Now()
 	r.wg.Go(func() {
 		defer stop()
 		w.loop(ctx, r, s)
@@ -394,8 +395,8 @@ func (s *watched) rouse() {
 // other. Several callers share one probe.
 func (w *Watcher) ProbeNow(ctx context.Context, primary string) (Result, error) {
 	w.mu.Lock()
-	s, r := w.watched[primary], w.run
-	if s == nil || r == nil {
+	s := w.watched[primary]
+	if s == nil || w.run == nil {
 		w.mu.Unlock()
 		if s == nil {
 			return Result{}, fmt.Errorf("%w: %q", ErrUnknownPrimary, primary)
@@ -412,7 +413,7 @@ func (w *Watcher) ProbeNow(ctx context.Context, primary string) (Result, error) 
 	select {
 	case res := <-answer:
 		return res, nil
-	case <-r.ctx.Done():
+	case <-s.ended:
 		return Result{}, ErrNotRunning
 	case <-ctx.Done():
 		w.mu.Lock()
