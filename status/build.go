@@ -321,7 +321,11 @@ func (s *Status) alerts(in Inputs) {
 	}
 	for _, i := range a.Incidents {
 		if i.Resolved.IsZero() {
-			out.Open = append(out.Open, Incident{string(i.Kind), i.Severity.String(), clean(i.Title), i.Opened, i.Waiting})
+			waiting := []string{}
+			for _, c := range i.Waiting {
+				waiting = append(waiting, clean(c))
+			}
+			out.Open = append(out.Open, Incident{string(i.Kind), i.Severity.String(), clean(i.Title), i.Opened, waiting})
 		}
 	}
 	for _, c := range a.Channels {

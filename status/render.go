@@ -230,9 +230,7 @@ func (s *screen) rest(st Status) {
 		row("outage", "", clock(o.From, st.At)+"  "+o.Title)
 	}
 	for _, o := range st.Outages[:min(len(st.Outages), 2)] {
-		m := o.Messages
-		row("account", "", fmt.Sprintf("%d accepted = %d delivered + %d bounced + %d expired + %d deleted + %d held%s", m.Accepted, m.Delivered, m.Bounced,
-			m.Expired, m.Deleted, m.StillHeld, unaccounted(m.Unaccounted)))
+		row("account", "", account(o))
 	}
 	for _, l := range st.Logs[:min(len(st.Logs), 3)] {
 		text, style := l.Name, ""
@@ -272,9 +270,17 @@ func (s *screen) rest(st Status) {
 	row("agent", dim, strings.TrimSpace(fmt.Sprintf("%s %s", st.Version, st.Mode))+", up "+Ago(seconds(st.Uptime)))
 }
 
-func unaccounted(n int) string {
-	if n == 0 {
-		return ""
+// account writes the sum of an outage, leaving out what is 0.
+func account(o Outage) string {
+	m := o.Messages
+	var sum []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{m.Delivered, "delivered"}, {m.Bounced, "bounced"}, {m.Expired, "expired"}, {m.Deleted, "deleted"}, {m.Unaccounted, "unaccounted for"}, {m.StillHeld, "held"}} {
+		if p.n > 0 {
+			sum = append(sum, fmt.Sprintf("%d %s", p.n, p.what))
+		}
 	}
-	return fmt.Sprintf(" + %d unaccounted for", n)
+	return fmt.Sprintf("%s accepted = %s", plural(m.Accepted, "message"), cmp.Or(strings.Join(sum, " + "), "0"))
 }
