@@ -226,7 +226,7 @@ func (s *FileSource) findOlder(list []sibling, want FilePosition, not []*tail) (
 
 // younger opens what was rotated after main, which is open and read to its end, and the current file.
 func (s *FileSource) younger(main *tail) []*tail {
-	here := s.raise(main.position())
+	here := s.raise(main, main.position())
 	for range 10 {
 		list := s.siblings()
 		cur, err := openWhole(s.path, "")
@@ -272,7 +272,7 @@ func (s *FileSource) unseen(now time.Time) bool {
 		return false
 	}
 	s.mu.Lock()
-	want := s.raise(t.position())
+	want := s.raise(t, t.position())
 	s.mu.Unlock()
 	want.Inode = 0 // t itself, if it was renamed, is no copy
 	for range 10 {
@@ -338,7 +338,7 @@ func (s *FileSource) rewritten(now time.Time) {
 	t := s.main
 	read, known := t.readTo(), t.size.Load()
 	s.mu.Lock()
-	want := s.raise(t.positionAt(read, t.cut))
+	want := s.raise(t, t.positionAt(read, t.cut))
 	at := t.mark.Load() >> 1
 	s.mu.Unlock()
 	var queue []*tail

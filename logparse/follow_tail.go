@@ -103,9 +103,13 @@ func (t *tail) position() FilePosition {
 
 func (t *tail) positionAt(off int64, cut bool) FilePosition {
 	end := int(off - t.base)
+	mtime := t.mtime.Load()
+	if off == 0 && t.readTo() > 0 {
+		mtime-- // there is a half line that was not handed on
+	}
 	return FilePosition{
 		Device: t.dev, Inode: t.ino, Offset: off, Cut: cut,
-		Size: t.size.Load(), ModTime: t.mtime.Load(),
+		Size: t.size.Load(), ModTime: mtime,
 		Head: fingerprint(t.head[:min(int64(len(t.head)), off)]),
 		Tail: fingerprint(t.buf[max(0, end-fingerprintBytes):end]),
 	}

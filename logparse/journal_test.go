@@ -1,0 +1,125 @@
+package logparse
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+)
+
+// TestFakeJournalctl is no test but the child that the tests below start: the test binary again.
+func TestFakeJournalctl(t *testing.T) {
+	if os.Getenv("SPAREMX_FAKE_JOURNALCTL") == "" {
+		return
+	}
+	entry := func(i int) {
+		fmt.Printf(`{"MESSAGE":"entry %d \"__CURSOR\":\"false\"","__CURSOR":"c%d","__REALTIME_TIMESTAMP":"%d"}`+"\n", i, i, 1_700_000_000_000_000+i)
+	}
+	after := 0
+	for _, a := range os.Args {
+		if c, ok := strings.CutPrefix(a, "--after-cursor="); ok {
+			if c == "gone" {
+				fmt.Fprintln(os.Stderr, "Failed to seek to cursor: Invalid argument")
+				os.Exit(1)
+			}
+			fmt.Sscanf(c, "c%d", &after)
+		}
+	}
+	if !slices.Contains(os.Args, "SYSLOG_FACILITY=2") {
+		fmt.Fprintln(os.Stderr, "no match given")
+		os.Exit(1)
+	}
+	for i := after + 1; i <= after+3 && i <= 9; i++ {
+		entry(i)
+	}
+	if after+3 < 9 {
+		os.Exit(1) // dies after three
+	}
+	io.Copy(io.Discard, os.Stdin) // /dev/null: at its end at once
+	time.Sleep(time.Minute)       // follows; ended by a signal
+}
+
+func fakeJournal() Journal {
+	return Journal{Command: []string{os.Args[0], "-test.run=^TestFakeJournalctl$", "--"}, Env: []string{"SPAREMX_FAKE_JOURNALCTL=1"}}
+}
+
+func TestJournalGoesOnAfterItsChildDied(t *testing.T) {
+	src := NewJournal(fakeJournal(), Position{}, Options{FromStart: true})
+	lines, stop := running(t, src)
+	for i := 1; i <= 9; i++ {
+		if l := next(t, lines); !strings.Contains(l, fmt.Sprintf("entry %d ", i)) {
+			t.Fatalf("entry %d: got %q", i, l)
+		}
+	}
+	stop()
+	if p, st := src.Position(), src.Stats(); p.Cursor != "c9" || p.Time.UnixMicro() != 1_700_000_000_000_009 || st.Restarts != 2 || st.Lines != 9 {
+		t.Fatalf("%+v %+v", p, st)
+	}
+}
+
+func TestJournalWithACursorThatIsGoneGoesByTime(t *testing.T) {
+	src := NewJournal(fakeJournal(), Position{Cursor: "gone", Time: time.UnixMicro(1_700_000_000_000_002)}, Options{})
+	lines, stop := running(t, src)
+	if l := next(t, lines); !strings.Contains(l, "entry 3 ") {
+		t.Fatalf("got %q", l)
+	}
+	stop()
+}
+
+func TestReaderSource(t *testing.T) {
+	long := strings.Repeat("z", 3*MaxLine)
+	src := NewReader("stdin", strings.NewReader("a\n\n"+long+"\nb\nno newline"), Options{})
+	var got []string
+	if err := src.Run(context.Background(), func(b []byte) { got = append(got, string(b)) }); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"a", "", long[:MaxLine], "b", "no newline"}; !slices.Equal(got, want) {
+		t.Fatalf("got %d lines", len(got))
+	}
+	st := src.Stats()
+	if st.Lines != 5 || st.LongLines != 1 || st.SkippedBytes != 2*MaxLine || int64(st.Bytes) != src.Position().Offset || st.Bytes != uint64(3*MaxLine+16) {
+		t.Fatalf("%+v", st)
+	}
+}
+
+func TestReaderStopsWhileItsReadWaits(t *testing.T) {
+	r, w := io.Pipe()
+	defer w.Close()
+	lines, stop := running(t, NewReader("pipe", r, Options{}))
+	io.WriteString(w, "x\n")
+	next(t, lines)
+	stop()
+}
+
+func TestDiscover(t *testing.T) {
+	now := time.Now()
+	none := func(context.Context) error { return fmt.Errorf("nothing") }
+	some := func(context.Context) error { return nil }
+	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text), ModTime: now} }
+	for _, c := range []struct {
+		name, maillog string
+		fs            fstest.MapFS
+		journal       func(context.Context) error
+		want, err     string
+	}{
+		{"maillog_file", "/var/log/postfix.log", fstest.MapFS{}, none, "file:/var/log/postfix.log", ""},
+		{"usual", "", fstest.MapFS{"var/log/mail.log": file(""), "var/log/syslog": file("Nov 21 04:00:00 h postfix/smtp[1]: x\n")}, none, "file:/var/log/syslog", ""},
+		{"empty mail log", "", fstest.MapFS{"var/log/maillog": file("")}, some, "file:/var/log/maillog", ""},
+		{"journal", "", fstest.MapFS{"var/log/syslog": file("cron\n")}, some, "journal", ""},
+		{"nothing", "", fstest.MapFS{}, none, "", "usermod -aG systemd-journal me"},
+	} {
+		specs, err := Discover(context.Background(), c.maillog, Probe{Root: c.fs, User: "me", Journalctl: c.journal})
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: error %v", c.name, err)
+			}
+		} else if err != nil || len(specs) != 1 || specs[0].Name() != c.want || specs[0].Open(Position{}, Options{}).Name() != c.want {
+			t.Errorf("%s: %+v, %v", c.name, specs, err)
+		}
+	}
+}
