@@ -355,7 +355,7 @@ func require(t *testing.T, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
-		if os.Getenv("REQUIRE") != "" {
+		if os.Getenv("SPAREMX_REQUIRE") != "" {
 			t.Fatalf("%s is required and not installed", program)
 		}
 		t.Skipf("%s is not installed", program)
