@@ -414,3 +414,25 @@ func BenchmarkScrape200Domains(b *testing.B) {
 		})
 	}
 }
+
+func TestCiphersAreBounded(t *testing.T) {
+	c := full(primaries("example.org"))
+	for i := range 10_000 {
+		c.ObserveEvent(&logparse.Event{
+			Kind: logparse.TLS, Service: []byte("smtpd"), TLSTrust: []byte("Anonymous"), TLSProto: []byte("TLSv1.3"),
+			TLSCipher: fmt.Appendf(nil, "CIPHER%d", i), TLSBits: [2]int{256, 256},
+		})
+	}
+	_, got := text(t, c)
+	rows, sum := 0, 0
+	for k, v := range got {
+		if strings.HasPrefix(k, "postfix_smtpd_tls_connections_total{") {
+			var n int
+			fmt.Sscan(v, &n)
+			rows, sum = rows+1, sum+n
+		}
+	}
+	if rows > maxTLSRows+1 || sum != 10_000 {
+		t.Errorf("%d rows for %d connections", rows, sum)
+	}
+}
