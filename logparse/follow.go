@@ -138,18 +138,15 @@ func (s *FileSource) positionLocked() Position {
 		p.Absent = p.Absent || s.absent
 		return p
 	}
-	p := Position{FilePosition: s.raise(s.main, s.main.position())}
+	p := Position{FilePosition: s.raise(s.main.position())}
 	for _, t := range s.older {
-		p.Older = append(p.Older, s.raise(t, t.position()))
+		p.Older = append(p.Older, s.raise(t.position()))
 	}
 	return p
 }
 
 // raise makes ModTime the latest modification seen in any file: a rotated file that got late lines is not younger than main.
-func (s *FileSource) raise(of *tail, p FilePosition) FilePosition {
-	if p.Offset == 0 && of.readTo() > 0 {
-		return p // nothing of it was handed on, so nothing but its own time tells it from older ones
-	}
+func (s *FileSource) raise(p FilePosition) FilePosition {
 	p.ModTime = max(p.ModTime, s.latest)
 	for _, t := range s.older {
 		p.ModTime = max(p.ModTime, t.mtime.Load())

@@ -277,7 +277,7 @@ func notEOF(err error) error {
 func resumeStream(path string, f *os.File, stream io.Reader, fi os.FileInfo, want FilePosition, at int64) (*tail, match, error) {
 	t := newStream(path, f, stream, fi)
 	var own nobody
-	for t.readTo() < want.Offset {
+	for t.readTo() < max(want.Offset, int64(want.Head.Len)) {
 		if got, _ := t.read(own); got != grew {
 			break
 		}

@@ -31,12 +31,12 @@ func (s *FileSource) again(now time.Time) bool {
 		}
 		want := s.resume.FilePosition
 		switch known := queue[0].size.Load(); {
-		case !found && want.Offset > 0:
+		case !found && want.Head.Len > 0:
 			s.lose(want.Size-want.Offset, "the log at the saved position is gone", "saved_offset", want.Offset)
 		case found && queue[0].stream == nil && known < want.Size:
 			s.lose(want.Size-max(known, want.Offset), "the log is shorter than it was", "file", queue[0].name)
 		}
-		if last := queue[len(queue)-1]; want.Offset > 0 && sameFile(last, want) && (!found || len(queue) > 1) {
+		if last := queue[len(queue)-1]; want.Head.Len > 0 && sameFile(last, want) && (!found || len(queue) > 1) {
 			s.truncated()
 		}
 		s.open(queue, now)
@@ -55,12 +55,12 @@ func (s *FileSource) resumeAmong(list []sibling) (queue, older []*tail, found bo
 	want := s.resume.FilePosition
 	var cur *tail
 	m := another
-	if want.Offset > 0 {
+	if want.Head.Len > 0 {
 		cur, m, err = resumeIn(s.path, "", want, want.Offset)
 	}
 	ours := -1
 	var first *tail
-	if want.Offset > 0 && m != itself {
+	if want.Head.Len > 0 && m != itself {
 		ours, first = s.search(list, want, want.Offset, cur)
 	}
 	if err != nil && ours < 0 && !errors.Is(err, fs.ErrNotExist) {
@@ -68,7 +68,7 @@ func (s *FileSource) resumeAmong(list []sibling) (queue, older []*tail, found bo
 		return nil, nil, false, err // ours may be the one that cannot be opened
 	}
 	if cur == nil && err == nil {
-		if cur, err = openWhole(s.path, ""); err == nil && want.Offset == 0 && sameFile(cur, want) {
+		if cur, err = openWhole(s.path, ""); err == nil && want.Head.Len == 0 && sameFile(cur, want) {
 			cur.mtime.Store(want.ModTime) // unseen will tell whether it was truncated meanwhile
 		}
 	}
@@ -79,7 +79,7 @@ func (s *FileSource) resumeAmong(list []sibling) (queue, older []*tail, found bo
 	}
 	// Those that a fingerprint tells for sure come first, so that the others do not take them.
 	known := slices.Clone(s.resume.Older)
-	slices.SortStableFunc(known, func(a, b FilePosition) int { return cmp.Compare(min(b.Offset, 1), min(a.Offset, 1)) })
+	slices.SortStableFunc(known, func(a, b FilePosition) int { return cmp.Compare(min(b.Head.Len, 1), min(a.Head.Len, 1)) })
 	for _, o := range known {
 		older = append(older, s.findOlder(list[:before], o, append([]*tail{first, cur}, older...))...)
 	}
@@ -171,7 +171,7 @@ func (s *FileSource) openAfter(list []sibling, ours int, want FilePosition, end 
 			if i < ours {
 				continue
 			}
-		} else if !after(x, want) && !(want.Offset == 0 && x.ino == want.Inode && x.dev == want.Device) {
+		} else if !after(x, want) && !(want.Head.Len == 0 && untouched(x, want)) {
 			continue
 		}
 		t, err := openWhole(x.path, x.packed)
@@ -193,6 +193,11 @@ func opened(tails []*tail, x sibling) bool {
 	return slices.ContainsFunc(tails, func(t *tail) bool { return t != nil && t.ino == x.ino && t.dev == x.dev })
 }
 
+// untouched: x may be the file of a position that nothing was read of. An older time says that its inode was reused.
+func untouched(x sibling, want FilePosition) bool {
+	return x.ino == want.Inode && x.dev == want.Device && x.fi.ModTime().UnixNano() >= want.ModTime
+}
+
 func after(x sibling, want FilePosition) bool {
 	return want.ModTime != 0 && x.fi.ModTime().UnixNano() > want.ModTime
 }
@@ -200,7 +205,7 @@ func after(x sibling, want FilePosition) bool {
 // findOlder opens a rotated file that was watched for late lines when the position was saved. If nothing of it had been read, its
 // inode may mean another file now: then all that was modified since is opened. What is in not is left out.
 func (s *FileSource) findOlder(list []sibling, want FilePosition, not []*tail) (found []*tail) {
-	if want.Offset > 0 {
+	if want.Head.Len > 0 {
 		i, t := s.search(list, want, want.Offset, nil)
 		switch {
 		case i < 0:
@@ -213,8 +218,7 @@ func (s *FileSource) findOlder(list []sibling, want FilePosition, not []*tail) (
 		return found
 	}
 	for _, x := range list {
-		same := x.ino == want.Inode && x.dev == want.Device
-		if !x.rotated() || opened(not, x) || !same && !after(x, want) {
+		if !x.rotated() || opened(not, x) || !untouched(x, want) && !after(x, want) {
 			continue
 		}
 		if t, err := openWhole(x.path, x.packed); err == nil {
@@ -226,7 +230,7 @@ func (s *FileSource) findOlder(list []sibling, want FilePosition, not []*tail) (
 
 // younger opens what was rotated after main, which is open and read to its end, and the current file.
 func (s *FileSource) younger(main *tail) []*tail {
-	here := s.raise(main, main.position())
+	here := s.raise(main.position())
 	for range 10 {
 		list := s.siblings()
 		cur, err := openWhole(s.path, "")
@@ -272,7 +276,7 @@ func (s *FileSource) unseen(now time.Time) bool {
 		return false
 	}
 	s.mu.Lock()
-	want := s.raise(t, t.position())
+	want := s.raise(t.position())
 	s.mu.Unlock()
 	want.Inode = 0 // t itself, if it was renamed, is no copy
 	for range 10 {
@@ -338,7 +342,7 @@ func (s *FileSource) rewritten(now time.Time) {
 	t := s.main
 	read, known := t.readTo(), t.size.Load()
 	s.mu.Lock()
-	want := s.raise(t, t.positionAt(read, t.cut))
+	want := s.raise(t.positionAt(read, t.cut))
 	at := t.mark.Load() >> 1
 	s.mu.Unlock()
 	var queue []*tail

@@ -103,14 +103,14 @@ func (t *tail) position() FilePosition {
 
 func (t *tail) positionAt(off int64, cut bool) FilePosition {
 	end := int(off - t.base)
-	mtime := t.mtime.Load()
-	if off == 0 && t.readTo() > 0 {
-		mtime-- // there is a half line that was not handed on
+	head := t.head[:min(int64(len(t.head)), off)]
+	if off == 0 {
+		head = t.head // a half line, not handed on, is all that tells this file from others
 	}
 	return FilePosition{
 		Device: t.dev, Inode: t.ino, Offset: off, Cut: cut,
-		Size: t.size.Load(), ModTime: mtime,
-		Head: fingerprint(t.head[:min(int64(len(t.head)), off)]),
+		Size: t.size.Load(), ModTime: t.mtime.Load(),
+		Head: fingerprint(head),
 		Tail: fingerprint(t.buf[max(0, end-fingerprintBytes):end]),
 	}
 }

@@ -40,7 +40,7 @@ type FilePosition struct {
 	// ModTime is the file's last modification seen, Unix nanoseconds; when the file is gone, rotated files modified later are
 	// taken to be younger than it.
 	ModTime int64       `json:"mtime,omitempty"`
-	Head    Fingerprint `json:"head,omitzero"` // of the first bytes, never beyond Offset
+	Head    Fingerprint `json:"head,omitzero"` // of the first bytes: not beyond Offset, but at Offset 0 of what was read and not handed on
 	Tail    Fingerprint `json:"tail,omitzero"` // of the bytes that end at Offset
 	Cut     bool        `json:"cut,omitempty"` // Offset is inside a line longer than MaxLine that was handed on: skip to its end
 }
@@ -71,9 +71,9 @@ func (p Position) IsZero() bool {
 // valid tells whether a position read from a file makes sense, so that code beyond need not ask.
 func (p FilePosition) valid() bool {
 	ok := func(f Fingerprint) bool {
-		return f.Len >= 0 && f.Len <= fingerprintBytes && int64(f.Len) <= p.Offset && (f.Len == 0) == (f.Sum == "")
+		return f.Len >= 0 && f.Len <= fingerprintBytes && (f.Len == 0) == (f.Sum == "")
 	}
-	return p.Offset >= 0 && p.Size >= 0 && ok(p.Head) && ok(p.Tail)
+	return p.Offset >= 0 && p.Size >= 0 && ok(p.Head) && ok(p.Tail) && int64(p.Tail.Len) <= p.Offset && (p.Offset == 0 || int64(p.Head.Len) <= p.Offset)
 }
 
 type positionsFile struct {
