@@ -34,7 +34,6 @@ type meta struct {
 	Flaps       int            `json:"flaps,omitempty"`
 	Interrupted int            `json:"interrupted,omitempty"`
 	Refused     int            `json:"refused,omitempty"`
-	LostCount   int            `json:"lost,omitempty"`
 	Overflow    int            `json:"overflow,omitempty"`
 	First       time.Time      `json:"first,omitzero"` // first delivery after the recovery
 	Moved       time.Time      `json:"moved,omitzero"` // last change of a fate
@@ -144,6 +143,14 @@ func (r *record) load(from io.Reader) (int64, error) {
 	for _, d := range r.Domains {
 		r.own[d] = true
 	}
+	if len(r.Spans) > 0 { // a change that was kept may be later than what was last known as a whole
+		r.acc.all(func(m *msg) bool {
+			if f := r.acc.fate(m); f != Held && f != Unaccounted && m.touched > unix32(r.Moved) {
+				r.moved(f, time.Unix(int64(m.touched), 0).UTC())
+			}
+			return true
+		})
+	}
 	return good, err
 }
 
@@ -224,36 +231,46 @@ func (r *record) open(m *msg) (hashes []uint32) {
 }
 
 func (r *record) move(m *msg, hash uint32, to Fate, cause queue.Cause, age time.Duration, at time.Time, l Lost, shorten func(string) string) {
-	if !r.acc.put(m, hash, to, cause, age, at) {
+	if x := r.acc.recipient(m, hash); (to == Bounced || to == Expired || to == Deleted) && (x == nil || !x.fate.final() && x.fate != to) {
+		r.addLost(l, to, at, shorten) // before the change itself: a journal torn between the two then says too much, and that is noticed
+	}
+	if !r.acc.put(m, hash, to, cause, age, at) || to == Held || to == Unaccounted {
 		return
 	}
-	if to == Held {
-		return
-	}
-	if to == Unaccounted {
-		return
-	}
+	r.moved(to, at)
+}
+
+func (r *record) moved(to Fate, at time.Time) {
+	r.dirty = true
 	if at.After(r.Moved) {
 		r.Moved = at
-		r.dirty = true
 	}
 	if rec := r.to(); to == Delivered && !rec.IsZero() && !at.Before(rec.Truncate(time.Second)) && (r.First.IsZero() || at.Before(r.First)) {
 		r.First = at
-		r.dirty = true
 	}
-	if to == Bounced || to == Expired || to == Deleted {
-		r.LostCount++
-		r.dirty = true
-		if len(r.lost) < maxLost {
-			if shorten == nil {
-				shorten = alert.ShortAddress
-			}
-			l.Sender, l.Recipient = alert.Clean(shorten(l.Sender), maxAddress), alert.Clean(shorten(l.Recipient), maxAddress)
-			l.ID, l.Reason, l.Fate, l.At = alert.Clean(l.ID, 40), alert.Clean(l.Reason, maxReason), to.String(), at
-			r.lost = append(r.lost, l)
-			r.j.json('l', l)
-		}
+}
+
+func (r *record) addLost(l Lost, to Fate, at time.Time, shorten func(string) string) {
+	if len(r.lost) >= maxLost {
+		return
 	}
+	if shorten == nil {
+		shorten = alert.ShortAddress
+	}
+	l.Sender, l.Recipient = alert.Clean(shorten(l.Sender), maxAddress), alert.Clean(shorten(l.Recipient), maxAddress)
+	l.ID, l.Reason, l.Fate, l.At = alert.Clean(l.ID, 40), alert.Clean(l.Reason, maxReason), to.String(), at
+	if slices.ContainsFunc(r.lost, func(x Lost) bool {
+		return x.ID == l.ID && x.Recipient == l.Recipient && x.Fate == l.Fate && x.At.Equal(l.At)
+	}) {
+		return
+	}
+	r.lost = append(r.lost, l)
+	r.j.json('l', l)
+}
+
+// lostCount returns how many recipients were bounced, expired or deleted.
+func (r *record) lostCount() int {
+	return r.acc.rcpts[Bounced] + r.acc.rcpts[Expired] + r.acc.rcpts[Deleted]
 }
 
 // end takes that a message left the queue.
@@ -392,7 +409,7 @@ func (r *record) report(timers Timers) *Report {
 	rep := &Report{
 		Schema: Schema, ID: r.ID, Primary: r.Primary, Domains: r.Domains, From: r.from(), To: r.to(),
 		DetectedAfter: max(0, r.Detected.Sub(r.from())), Reason: r.Reason, Counts: counts(r.acc.messages), Recipients: counts(r.acc.rcpts),
-		Refused: r.Refused, Overflow: r.Overflow, LostCount: r.LostCount, Lost: slices.Clone(r.lost), Drain: r.Drain, Flaps: r.Flaps,
+		Refused: r.Refused, Overflow: r.Overflow, LostCount: r.lostCount(), Lost: slices.Clone(r.lost), Drain: r.Drain, Flaps: r.Flaps,
 		Interrupted: r.Interrupted, Maintenance: r.Maintenance, State: "down",
 	}
 	if rep.Lost == nil {
