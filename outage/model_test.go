@@ -168,7 +168,7 @@ func TestAccountAgainstOracle(t *testing.T) {
 		if r.Refused != rejects {
 			t.Fatalf("seed %d: %d refused, truth %d", seed, r.Refused, rejects)
 		}
-		if lost := r.acc.rcpts[Bounced] + r.acc.rcpts[Deleted]; r.lostCount() != lost || len(r.lost) != min(lost, maxLost) {
+		if lost := r.acc.rcpts[Bounced] + r.acc.rcpts[Deleted]; r.lostCount() != lost || len(r.lost) > lost || lost > 0 && len(r.lost) == 0 {
 			t.Fatalf("seed %d: lost count %d, %d are", seed, r.lostCount(), lost)
 		}
 	}
