@@ -211,6 +211,7 @@ func (t *talk) say(at Stage, reply string) (refused bool, err error) {
 		time.Sleep(d)
 	}
 	switch at {
+	case "":
 	case sc.Drop:
 		return true, errEnd
 	case sc.Hang:
