@@ -25,7 +25,6 @@ import (
 //	s JSON              what is known of the outage as a whole; the last one counts
 //	r KEY ARRIVED TOUCHED RCPT FATE CAUSE DELAY    the state of one recipient of one message; the last one counts
 //	l JSON              one line of the list of lost mail
-//	j KEY KEY ...       lines of the log that were counted as refusals, since the line of this kind before
 //
 // It is only appended to. The first line that is torn or wrong ends it: what follows was not synced when the machine or the agent died.
 // After a write or a sync that failed the file is not trusted any more (fsync(2) does not say what reached the disk): the whole of it is

@@ -40,6 +40,7 @@ type meta struct {
 	Drain       queue.Progress `json:"drain"`
 	Maintenance bool           `json:"maintenance,omitempty"`
 	Stuck       bool           `json:"stuck,omitempty"` // people were told
+	Keys        []uint64       `json:"keys,omitempty"`  // of the refusals counted since the line before; one line, so that they and Refused are torn together
 }
 
 // record is one open outage. It is not safe for concurrent use.
@@ -51,7 +52,7 @@ type record struct {
 	own   map[string]bool
 	j     journal
 
-	rejects [2]map[uint64]struct{} // keys counted since the last sync, and before that since the one before
+	rejects rejectKeys
 	walk    uint16
 	walkAt  time.Time // when the walk under way began
 	walked  time.Time // when the last complete walk began
@@ -104,7 +105,6 @@ func openRecord(path string, limit int) (*record, error) {
 }
 
 func (r *record) load(from io.Reader) (int64, error) {
-	r.rejects = [2]map[uint64]struct{}{{}, {}}
 	good, err := readJournal(from, func(p []byte) error {
 		if len(p) < 2 || p[1] != ' ' {
 			return errors.New("no kind")
@@ -118,6 +118,10 @@ func (r *record) load(from io.Reader) (int64, error) {
 			if !validID(m.ID) || len(m.Spans) == 0 || m.State > probes.Recovering {
 				return errors.New("not an outage")
 			}
+			for _, k := range m.Keys {
+				r.rejects.add(k)
+			}
+			r.rejects.fresh, m.Keys = nil, nil
 			r.meta = m
 		case 'r':
 			o, err := parseOp(body)
@@ -133,8 +137,6 @@ func (r *record) load(from io.Reader) (int64, error) {
 			if len(r.lost) < maxLost {
 				r.lost = append(r.lost, l)
 			}
-		case 'j':
-			return r.loadRejects(body)
 		default:
 			return errors.New("not known")
 		}
@@ -299,18 +301,9 @@ func (r *record) reject(at time.Time, key uint64) {
 	if !r.in(at, 0) {
 		return
 	}
-	for _, seen := range r.rejects {
-		if _, twice := seen[key]; twice {
-			return
-		}
-	}
-	r.Refused++
-	r.dirty = true
-	if r.rejects[0] == nil {
-		r.rejects[0] = map[uint64]struct{}{}
-	}
-	if len(r.rejects[0]) < maxRejectKeys {
-		r.rejects[0][key] = struct{}{}
+	if r.rejects.add(key) {
+		r.Refused++
+		r.dirty = true
 	}
 }
 
@@ -487,18 +480,17 @@ func delays(hist map[uint16]int, total int) (d Delay) {
 	return d
 }
 
-const maxRejectKeys = 10_000
-
 // sync makes durable all that was told.
 func (r *record) sync() error {
 	if r.dirty {
-		r.j.json('s', r.meta)
-		if len(r.rejects[0]) > 0 {
-			r.j.add(rejectLine(r.rejects[0]))
-		}
+		m := r.meta
+		m.Keys = r.rejects.fresh
+		r.j.json('s', m)
 	}
 	err := r.j.sync(func(add func([]byte)) {
-		meta, _ := json.Marshal(r.meta)
+		m := r.meta
+		m.Keys = r.rejects.order
+		meta, _ := json.Marshal(m)
 		add(append([]byte("s "), meta...))
 		var b []byte
 		r.acc.ops(func(o op) { b = appendOp(b[:0], o); add(b) })
@@ -506,16 +498,11 @@ func (r *record) sync() error {
 			data, _ := json.Marshal(l)
 			add(append([]byte("l "), data...))
 		}
-		for _, keys := range []map[uint64]struct{}{r.rejects[1], r.rejects[0]} {
-			add(rejectLine(keys))
-		}
 	})
 	if err != nil {
 		return err
 	}
-	if r.dirty && len(r.rejects[0]) > 0 {
-		r.rejects = [2]map[uint64]struct{}{nil, r.rejects[0]}
-	}
+	r.rejects.fresh = nil
 	r.dirty = false
 	return nil
 }
