@@ -187,9 +187,9 @@ func explain(err error, dir string) error {
 	case strings.Contains(e.Stderr, "alternate_config_directories"), strings.Contains(e.Stderr, "unauthorized configuration directory"):
 		return fmt.Errorf("%w: config directory %s is not in alternate_config_directories: as root: postconf -e 'alternate_config_directories = %s' (keep what it lists already)", ErrNoRights, at, at)
 	case strings.Contains(e.Stderr, "Permission denied"):
-		return fmt.Errorf("%w: %s: let this user read it: chmod o+rx %s && chmod o+r %s/main.cf %s/master.cf", ErrNoRights, firstLine(e.Stderr), at, at, at)
+		return fmt.Errorf("%w: %s: let this user read it: chmod o+rx %s && chmod o+r %s/main.cf %s/master.cf", ErrNoRights, complaint(e.Stderr), at, at, at)
 	case strings.Contains(e.Stderr, "No such file"):
-		return fmt.Errorf("%s: %s: give a directory that holds main.cf and master.cf", at, firstLine(e.Stderr))
+		return fmt.Errorf("%s: %s: give a directory that holds main.cf and master.cf", at, complaint(e.Stderr))
 	}
 	return fmt.Errorf("%s: %w", at, err)
 }

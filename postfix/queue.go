@@ -205,7 +205,7 @@ func explainQueue(err error, inst Instance, domain string) error {
 		return err
 	}
 	says := strings.ToLower(e.Stderr)
-	why := lastLine(e.Stderr)
+	why := complaint(e.Stderr)
 	has := func(s string) bool { return strings.Contains(says, s) }
 	switch {
 	case domain != "" && (has("not configured for destination") || has("not configured for site")):
@@ -224,9 +224,4 @@ func explainQueue(err error, inst Instance, domain string) error {
 		return fmt.Errorf("%w: %s: add the user sparemx runs as to the group postdrop (usermod -aG postdrop USER) and start it again", ErrNoRights, why)
 	}
 	return fmt.Errorf("queue of %s: %w (exit status %d)", inst.Name, e, e.Code)
-}
-
-func lastLine(s string) string {
-	s = strings.TrimSpace(s)
-	return s[strings.LastIndexByte(s, '\n')+1:]
 }

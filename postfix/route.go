@@ -222,7 +222,7 @@ func (r *Resolver) byTransportMaps(ctx context.Context, recipient, domain, chann
 	switch {
 	case newHop != "":
 	case newChannel == "error":
-		newHop = "5.1.2 Address is undeliverable"
+		newHop = "Address is undeliverable"
 	default:
 		newHop = domain
 	}

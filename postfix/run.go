@@ -31,7 +31,7 @@ type Runner func(ctx context.Context, cmd Command) error
 type ExitError struct {
 	Argv   []string
 	Code   int    // exit status, -1 when a signal ended it
-	Stderr string // the first 4 KiB at most
+	Stderr string // the last 4 KiB at most
 }
 
 func (e *ExitError) Error() string {
@@ -39,7 +39,7 @@ func (e *ExitError) Error() string {
 	if len(e.Argv) > 0 {
 		name = e.Argv[0][strings.LastIndexByte(e.Argv[0], '/')+1:]
 	}
-	if line := firstLine(e.Stderr); line != "" {
+	if line := complaint(e.Stderr); line != "" {
 		return line // Postfix's commands begin each line with their own name
 	}
 	return fmt.Sprintf("%s: exit status %d and not a word why", name, e.Code)
@@ -65,7 +65,7 @@ func Run(ctx context.Context, c Command) error {
 	if c.Stdin != "" {
 		cmd.Stdin = strings.NewReader(c.Stdin)
 	}
-	stderr := &head{max: maxStderr}
+	stderr := &tail{max: maxStderr}
 	cmd.Stderr = stderr
 	if c.Read == nil {
 		if err := cmd.Start(); err != nil {
@@ -104,7 +104,7 @@ func Run(ctx context.Context, c Command) error {
 	return exit(ctx, c.Argv, waitErr, stderr)
 }
 
-func exit(ctx context.Context, argv []string, err error, stderr *head) error {
+func exit(ctx context.Context, argv []string, err error, stderr *tail) error {
 	var ee *exec.ExitError
 	switch {
 	case err == nil:
@@ -128,17 +128,22 @@ func environment(of []string) []string {
 	return env
 }
 
-// head keeps the first max bytes written to it and swallows the rest.
-type head struct {
+// tail keeps the last max bytes written to it: Postfix's commands say last why they give up, after any number of warnings.
+type tail struct {
 	bytes.Buffer
 	max int
 }
 
-func (h *head) Write(p []byte) (int, error) {
-	if room := h.max - h.Len(); room > 0 {
-		h.Buffer.Write(p[:min(room, len(p))])
+func (t *tail) Write(p []byte) (int, error) {
+	n := len(p)
+	if over := n - t.max; over > 0 {
+		p = p[over:]
 	}
-	return len(p), nil
+	if over := t.Len() + len(p) - t.max; over > 0 {
+		t.Next(over)
+	}
+	t.Buffer.Write(p)
+	return n, nil
 }
 
 // output runs a command and returns its standard output. More than max bytes of it is an error.
@@ -159,9 +164,21 @@ func output(ctx context.Context, run Runner, limit time.Duration, max int64, std
 	return b.String(), err
 }
 
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
-	return strings.TrimSpace(line)
+// complaint is the line that says why a command gave up, not one of the warnings around it; the last line where none does.
+func complaint(stderr string) string {
+	stderr = strings.TrimSpace(stderr)
+	last := stderr[strings.LastIndexByte(stderr, '\n')+1:]
+	for line := range strings.Lines(stderr) {
+		if gaveUp(line) {
+			last = line
+		}
+	}
+	return strings.TrimSpace(last)
+}
+
+// gaveUp tells whether a line, or any of several, is more than a warning (util/msg.c).
+func gaveUp(stderr string) bool {
+	return strings.Contains(stderr, ": fatal: ") || strings.Contains(stderr, ": error: ") || strings.Contains(stderr, ": panic: ")
 }
 
 // copyAtMost copies up to max+1 bytes, so that the caller sees when there was more.

@@ -97,8 +97,8 @@ func (c *Config) query(ctx context.Context, table string, keys []string) (map[st
 	ask := func(table string) (map[string]string, error) {
 		text, err := output(ctx, c.run, askLimit, maxOutput, in.String(), c.Instance.command("postmap"), "-c", c.Instance.ConfigDir, "-q", "-", table)
 		var e *ExitError
-		if errors.As(err, &e) && e.Code == 1 && e.Stderr == "" {
-			err = nil // nothing found
+		if errors.As(err, &e) && e.Code == 1 && !gaveUp(e.Stderr) {
+			err = nil // nothing found; there may be warnings about main.cf
 		}
 		if err != nil {
 			return nil, err
