@@ -48,6 +48,7 @@ type agent struct {
 	stalled      atomic.Bool
 	newest       atomic.Int64 // arrival of the youngest held message of the last walk, Unix seconds
 	stateTrouble atomic.Pointer[string]
+	lastOutage   atomic.Pointer[outage.Report] // the last one that ended
 
 	mu      sync.Mutex // of the tracker: lines of several sources come from several goroutines
 	tracker *logparse.Tracker
@@ -92,7 +93,12 @@ func newAgent(ctx context.Context, cfg *config.Config, log *slog.Logger, metrics
 		Primaries: a.primaries, Store: &outage.Store{Dir: cfg.StatePath("outages"), Keep: cfg.Outages.Keep},
 		Drain: a.newDrain, Notify: a.notify, Classify: classify, Shorten: a.shorten(),
 		Planned: a.inMaintenance, Timers: timers(host.First()), Lifetime: host.Lifetime(), Stuck: time.Duration(cfg.Drain.Stuck), Logger: log,
-		Closed: metrics.ObserveOutageEnd,
+		Closed: a.onClosed,
+	}
+	if reports, err := a.outages.Store.List(); err != nil {
+		log.Warn("a report of an outage cannot be read", "err", err)
+	} else if len(reports) > 0 {
+		a.lastOutage.Store(reports[0])
 	}
 	a.scanner = &queue.Scanner{
 		Queue: a.queue, Every: time.Duration(cfg.Queue.Every), Timeout: time.Duration(cfg.Queue.Timeout), Known: a.known, Classify: classify,
@@ -242,6 +248,12 @@ func (a *agent) onTransition(primary string, t probes.Transition) {
 	a.log.Info("primary "+t.To.String(), "primary", primary, "from", t.From.String(), "since", t.Since, "reason", oneLine(t.Result.Reason))
 	a.metrics.ObserveTransition(primary, t)
 	a.outages.OnTransition(primary, t)
+}
+
+func (a *agent) onClosed(r *outage.Report) {
+	a.metrics.ObserveOutageEnd(r)
+	a.lastOutage.Store(r)
+	a.log.Info("the outage is over", "outage", r.ID, "report", oneLine(r.Title()))
 }
 
 func (a *agent) onBlind(b probes.BlindStatus) {

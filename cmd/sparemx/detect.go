@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -94,20 +92,4 @@ func hostname(cfg *config.Config) string {
 		return "localhost"
 	}
 	return name
-}
-
-// listenAll opens each address, or none.
-func listenAll(addrs []string) ([]net.Listener, error) {
-	var out []net.Listener
-	for _, a := range addrs {
-		l, err := net.Listen("tcp", a)
-		if err != nil {
-			for _, l := range out {
-				l.Close()
-			}
-			return nil, fmt.Errorf("web.listen: %w: is another agent running? Give another address with --web.listen-address", err)
-		}
-		out = append(out, l)
-	}
-	return out, nil
 }

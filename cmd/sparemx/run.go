@@ -23,6 +23,7 @@ import (
 	"github.com/sparemx/sparemx/outage"
 	"github.com/sparemx/sparemx/probes"
 	"github.com/sparemx/sparemx/queue"
+	"github.com/sparemx/sparemx/status"
 )
 
 func (c *cli) addRun(app *kingpin.Application) {
@@ -66,15 +67,14 @@ func (c *cli) runAgent(ctx context.Context) error {
 		return err
 	}
 	defer os.Remove(cfg.Control)
-	listeners, err := listenAll(cfg.Web.Listen)
-	if err != nil {
-		return errors.Join(err, control.Close())
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var servers sync.WaitGroup
 	servers.Go(func() { cancel(h.serveControl(ctx, control)) })
-	servers.Go(func() { cancel(h.serveWeb(ctx, listeners, cfg.Web.Config)) })
+	web := &status.Server{
+		Addresses: cfg.Web.Listen, WebConfig: cfg.Web.Config, Metrics: h.metrics.Handler(), Status: h.status, Ready: h.ready, Log: h.log,
+	}
+	servers.Go(func() { cancel(web.Serve(ctx)) })
 	servers.Go(func() { h.reloadOnHangup(ctx) })
 
 	for _, p := range first.primaries {
@@ -254,8 +254,50 @@ func (h *house) controlHandler() http.Handler {
 			refuse(w, err)
 		}
 	})
-	h.wellness(mux)
+	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "sparemx runs.") })
+	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, r *http.Request) {
+		if err := h.ready(); err != nil {
+			http.Error(w, "Not ready: "+oneLine(err.Error()), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "sparemx is ready.")
+	})
 	return mux
+}
+
+// ready tells whether everything was looked at once.
+func (h *house) ready() error {
+	a := h.current.Load()
+	if a.scanner.Status().Scans == 0 {
+		return errors.New("the queue has not been looked at yet")
+	}
+	for _, p := range a.watcher.Snapshot() {
+		if p.Last.At.IsZero() {
+			return fmt.Errorf("%s has not been probed yet", p.Primary.Name)
+		}
+	}
+	return nil
+}
+
+// status says where things stand now.
+func (h *house) status() status.Status {
+	a := h.current.Load()
+	alerts := a.alerts.Status()
+	in := status.Inputs{
+		Now: time.Now(), Host: hostname(a.cfg), Version: version, Mode: string(config.Postfix), Started: h.started,
+		Primaries: a.watcher.Snapshot(), Blind: a.watcher.Blind(), Queue: a.scanner.Latest(), Scan: a.scanner.Status(),
+		Lifetime: a.host.Lifetime(), Open: a.outages.Open(), Last: a.lastOutage.Load(), Alerts: &alerts,
+	}
+	for _, l := range a.logs() {
+		in.Logs = append(in.Logs, status.LogInput{Name: l.Name, Stats: l.Stats, Stalled: l.Stalled})
+	}
+	if a.logErr != "" {
+		in.Logs = append(in.Logs, status.LogInput{Name: "none", Stalled: true, Stats: logparse.SourceStats{Readable: logparse.ReadableNo, LastError: a.logErr}})
+	}
+	for i, n := range a.host.Notes {
+		in.Findings = append(in.Findings, status.Finding{ID: fmt.Sprintf("start-%d", i+1), Level: status.Warning, Text: n})
+	}
+	return status.Build(in)
 }
 
 // maintainFor begins planned work, or ends it at once for 0.

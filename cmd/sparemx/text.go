@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sparemx/sparemx/alert"
+	"github.com/sparemx/sparemx/status"
 )
 
 // oneLine makes text from strangers safe to show on a terminal.
@@ -25,22 +26,5 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%.1f %s", v, unit)
 }
 
-// ageText writes a length of time in at most two units: "3 s", "17 min", "2 h 5 min", "3 d 4 h".
-func ageText(d time.Duration) string {
-	switch d = max(d, 0); {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", d/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", d/time.Minute)
-	case d < 24*time.Hour:
-		return twoUnits(d, time.Hour, "h", time.Minute, "min")
-	}
-	return twoUnits(d, 24*time.Hour, "d", time.Hour, "h")
-}
-
-func twoUnits(d, big time.Duration, bigName string, small time.Duration, smallName string) string {
-	if rest := d % big / small; rest != 0 {
-		return fmt.Sprintf("%d %s %d %s", d/big, bigName, rest, smallName)
-	}
-	return fmt.Sprintf("%d %s", d/big, bigName)
-}
+// ageText writes a length of time in at most two units: "3 s", "17 min", "2 h 5 min".
+func ageText(d time.Duration) string { return status.Ago(d) }
