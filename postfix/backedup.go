@@ -44,6 +44,8 @@ func (r *Resolver) BackedUp(ctx context.Context) ([]Domain, []Finding) {
 	}
 	names, more := c.names(ctx, relay)
 	findings = append(findings, more...)
+	r = &Resolver{Config: c.prefetch(ctx, names), DNS: r.DNS}
+	c = r.Config
 	own, err := r.Own(ctx)
 	if err != nil {
 		note("own_addresses", "", "cannot tell our own addresses: "+err.Error(), "postconf inet_interfaces proxy_interfaces")

@@ -25,6 +25,7 @@ type Config struct {
 	expanded map[string]string // nil before Postfix 2.10
 	explicit map[string]bool
 	services []Service
+	known    answers // nil but in a copy that is good for one run of BackedUp
 }
 
 // Load asks postconf for the whole configuration of an instance, in five processes of some 10 ms. run nil: [Run].

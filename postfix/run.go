@@ -121,8 +121,9 @@ func exit(ctx context.Context, argv []string, err error, stderr *tail) error {
 func environment(of []string) []string {
 	env := []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	for _, kv := range of {
-		if strings.HasPrefix(kv, "TZ=") {
-			env = append(env, kv) // "postqueue -p" writes local time
+		// "postqueue -p" writes local time; MAIL_CONFIG is the default configuration directory, as for Postfix's own commands.
+		if strings.HasPrefix(kv, "TZ=") || strings.HasPrefix(kv, "MAIL_CONFIG=") {
+			env = append(env, kv)
 		}
 	}
 	return env

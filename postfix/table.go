@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -81,6 +82,9 @@ func (c *Config) find(ctx context.Context, tables []string, keys []key) (value, 
 
 // query asks one table for keys in one process: "postmap -q -".
 func (c *Config) query(ctx context.Context, table string, keys []string) (map[string]string, error) {
+	if got, ok := c.known.of(table, keys); ok {
+		return got, nil
+	}
 	var in strings.Builder
 	for _, k := range keys {
 		if strings.ContainsAny(k, "\r\n\x00") {
@@ -116,6 +120,81 @@ func (c *Config) query(ctx context.Context, table string, keys []string) (map[st
 		return nil, fmt.Errorf("%w: %s: %w: see what `postmap -c %s -q KEY %s` prints", ErrLookup, table, err, c.Instance.ConfigDir, quote(table))
 	}
 	return got, nil
+}
+
+// answers are what tables said: by table, each key that was asked, with a nil value where the table has none.
+type answers map[string]map[string]*string
+
+func (a answers) of(table string, keys []string) (map[string]string, bool) {
+	said, ok := a[table]
+	if !ok {
+		return nil, false
+	}
+	got := map[string]string{}
+	for _, k := range keys {
+		v, asked := said[k]
+		if !asked {
+			return nil, false
+		}
+		if v != nil {
+			got[k] = *v
+		}
+	}
+	return got, true
+}
+
+// batchKeys is how many keys one postmap process is asked for.
+const batchKeys = 5000
+
+// prefetch returns a copy of c that has asked all tables of the routes of names, many keys in one process each, so that a
+// thousand domains do not cost thousands of processes. A table that cannot be asked is left to be asked, and to fail, again.
+func (c *Config) prefetch(ctx context.Context, names []string) *Config {
+	p := *c
+	p.known = answers{}
+	ask := func(parameter string, keysOf func(name string) []string) {
+		for _, w := range words(c.Get(parameter)) {
+			w = strings.TrimLeft(w, "!")
+			if !isTable(w) {
+				continue
+			}
+			var keys []string
+			for _, n := range names {
+				keys = append(keys, keysOf(n)...)
+			}
+			slices.Sort(keys)
+			for batch := range slices.Chunk(slices.Compact(keys), batchKeys) {
+				got, err := c.query(ctx, w, batch)
+				if err != nil {
+					break
+				}
+				if p.known[w] == nil {
+					p.known[w] = map[string]*string{}
+				}
+				for _, k := range batch {
+					p.known[w][k] = nil
+					if v, ok := got[k]; ok {
+						p.known[w][k] = &v
+					}
+				}
+			}
+		}
+	}
+	parents := func(n string, parent bool) []string {
+		keys := []string{n}
+		for _, k := range parentKeys(nil, n, parent) {
+			keys = append(keys, k.text)
+		}
+		return keys
+	}
+	ask("mydestination", func(n string) []string { return []string{n} })
+	ask("virtual_alias_domains", func(n string) []string { return []string{n} })
+	ask("virtual_mailbox_domains", func(n string) []string { return []string{n} })
+	ask("relay_domains", func(n string) []string { return parents(n, c.parentStyle("relay_domains")) })
+	ask("transport_maps", func(n string) []string {
+		return append(parents(n, c.parentStyle("transport_maps")), probeUser+n, "*")
+	})
+	ask("relocated_maps", func(n string) []string { return []string{probeUser + n, "@" + n} })
+	return &p
 }
 
 // parseTable reads "key<tab>value" lines of postmap -q - and -s. The first of several values stays.
