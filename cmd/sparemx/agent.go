@@ -135,7 +135,7 @@ func (a *agent) openLogs(ctx context.Context) {
 	for _, s := range specs {
 		a.sources = append(a.sources, s.Open(positions[s.Name()], logparse.Options{Log: a.log}))
 		a.sourceOf = append(a.sourceOf, s)
-		a.log.Info("reading the mail log", "source", s.Name(), "why", s.Why)
+		a.log.Info("reading the mail log", "log", s.Name(), "why", s.Why)
 	}
 }
 
@@ -245,7 +245,6 @@ func (a *agent) onRequeue(at time.Time, instance, oldID, newID string) {
 }
 
 func (a *agent) onTransition(primary string, t probes.Transition) {
-	a.log.Info("primary "+t.To.String(), "primary", primary, "from", t.From.String(), "since", t.Since, "reason", oneLine(t.Result.Reason))
 	a.metrics.ObserveTransition(primary, t)
 	a.outages.OnTransition(primary, t)
 }
@@ -253,6 +252,7 @@ func (a *agent) onTransition(primary string, t probes.Transition) {
 func (a *agent) onClosed(r *outage.Report) {
 	a.metrics.ObserveOutageEnd(r)
 	a.lastOutage.Store(r)
+	a.scanner.Kick() // so that what is shown as held is not what was held before the drain
 	a.log.Info("the outage is over", "outage", r.ID, "report", oneLine(r.Title()))
 }
 
