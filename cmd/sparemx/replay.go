@@ -58,7 +58,7 @@ func (c *cli) addReplay(app *kingpin.Application) {
 }
 
 func (c *cli) replayFile(replay *logparse.Replay, name string) error {
-	if name == "-" {
+	if name == "-" || name == "" { // kingpin hands on a lone "-" as an empty argument
 		return replay.ReadFile("-", time.Now(), c.in)
 	}
 	f, err := os.Open(name)
