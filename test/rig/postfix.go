@@ -26,6 +26,7 @@ type Conf struct {
 	SMTPD      []string // "-o name=value" for the smtpd that listens at Addr
 	Dir        string   // an existing directory to put it in; default one of its own
 	Stopped    bool     // do not start it yet
+	IP         string   // where its smtpd listens; default 127.0.0.1
 }
 
 // Postfix is one private instance: its own configuration, queue, data directory, port and log.
@@ -35,7 +36,7 @@ type Postfix struct {
 	Queue  string // queue_directory
 	Data   string // data_directory
 	Log    string // the file it logs to; with Conf.Syslog the one that rsyslogd writes
-	Addr   string // 127.0.0.1:port where its smtpd listens
+	Addr   string // address:port where its smtpd listens
 	Name   string // as in Conf
 	Tag    string // syslog_name
 	syslog *Rsyslog
@@ -56,9 +57,11 @@ func StartPostfix(t testing.TB, c Conf) *Postfix {
 	if c.Dir == "" {
 		c.Dir = Dir(t)
 	}
-	port := Port(t)
+	if c.IP == "" {
+		c.IP = "127.0.0.1"
+	}
 	p := &Postfix{
-		t: t, Name: c.Name, Tag: c.SyslogName, Addr: address(port),
+		t: t, Name: c.Name, Tag: c.SyslogName, Addr: c.IP + ":" + itoa(Port(t)),
 		Dir: c.Dir, Config: filepath.Join(c.Dir, "etc"), Queue: filepath.Join(c.Dir, "spool"),
 		Data: filepath.Join(c.Dir, "lib"), Log: filepath.Join(c.Dir, "mail.log"),
 	}
@@ -66,7 +69,7 @@ func StartPostfix(t testing.TB, c Conf) *Postfix {
 		p.syslog, p.Log = c.Syslog, c.Syslog.File
 	}
 	p.makeQueue()
-	p.writeConfig(c, port)
+	p.writeConfig(c)
 	if !c.Stopped {
 		p.Start()
 	}
@@ -105,7 +108,7 @@ func (p *Postfix) makeQueue() {
 	dir(p.Data, uid, 0, 0o700)
 }
 
-func (p *Postfix) writeConfig(c Conf, port int) {
+func (p *Postfix) writeConfig(c Conf) {
 	p.t.Helper()
 	main := []string{
 		"compatibility_level = 3.6",
@@ -132,7 +135,7 @@ func (p *Postfix) writeConfig(c Conf, port int) {
 	if c.LongIDs {
 		main = append(main, "enable_long_queue_ids = yes")
 	}
-	smtpd := fmt.Sprintf("%s inet n - n - - smtpd", address(port))
+	smtpd := fmt.Sprintf("%s inet n - n - - smtpd", p.Addr)
 	for _, o := range c.SMTPD {
 		smtpd += " -o " + o
 	}

@@ -45,6 +45,10 @@ func bracket(addr string) string {
 	return "[" + addr[:i] + "]" + addr[i:]
 }
 
+// primaryIP is where primaries listen: another address than the backup's own, so that neither takes the other, or a
+// smarthost at 127.0.0.1, for itself. Linux has all of 127.0.0.0/8 on the loopback.
+const primaryIP = "127.0.0.2"
+
 // PrimaryPostfix is a Postfix that takes mail for its domains and keeps it, so that what arrived can be counted.
 type PrimaryPostfix struct {
 	*Postfix
@@ -56,6 +60,9 @@ func Primary(t testing.TB, c Conf, domains ...string) *PrimaryPostfix {
 	t.Helper()
 	if c.Name == "" {
 		c.Name = "mx1"
+	}
+	if c.IP == "" {
+		c.IP = primaryIP
 	}
 	if c.Dir == "" {
 		c.Dir = Dir(t)

@@ -51,19 +51,18 @@ type SinkCounts struct {
 	Refused     int // 421 greetings and 450 replies
 }
 
-// StartSink starts one. It listens until the test ends, with a gap between Down and Up.
+// StartSink starts one. It listens until the test ends, but for gaps between Down and Up.
 func StartSink(t testing.TB, how Behaviour) *Sink {
 	t.Helper()
-	s := &Sink{Addr: address(Port(t)), t: t, how: how, open: map[net.Conn]bool{}, arrived: map[string]int{}}
+	s := StoppedSink(t, how)
 	s.Up()
-	t.Cleanup(s.Down)
 	return s
 }
 
 // StoppedSink makes one that does not listen yet.
 func StoppedSink(t testing.TB, how Behaviour) *Sink {
 	t.Helper()
-	s := &Sink{Addr: address(Port(t)), t: t, how: how, open: map[net.Conn]bool{}, arrived: map[string]int{}}
+	s := &Sink{Addr: primaryIP + ":" + itoa(Port(t)), t: t, how: how, open: map[net.Conn]bool{}, arrived: map[string]int{}}
 	t.Cleanup(s.Down)
 	return s
 }
