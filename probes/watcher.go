@@ -62,6 +62,7 @@ type Watcher struct {
 	mu       sync.Mutex
 	order    []string
 	watched  map[string]*watched
+	loading  sync.Once
 	kept     map[string]kept // from the state file, for a primary not seen since the start
 	run      *run            // nil when not running
 	blind    BlindStatus
@@ -176,9 +177,19 @@ func (w *Watcher) SetPrimaries(ps []Primary) {
 	w.dirty = true
 }
 
+// Restore takes up the states of the StateFile, so that Snapshot shows them before Run. Run does it where nobody has.
+func (w *Watcher) Restore() {
+	w.loading.Do(w.load)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, name := range w.order {
+		w.takeKept(w.watched[name], name)
+	}
+}
+
 // Run watches until ctx ends, then ends the probes under way, keeps the state and returns nil.
 func (w *Watcher) Run(ctx context.Context) error {
-	w.load()
+	w.Restore()
 	r := &run{ctx: ctx, slots: make(chan struct{}, positive(w.Concurrent, 64)), save: make(chan struct{}, 1)}
 	w.mu.Lock()
 	if w.run != nil {
@@ -187,7 +198,6 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	w.run = r
 	for _, name := range w.order {
-		w.takeKept(w.watched[name], name)
 		w.start(w.watched[name])
 	}
 	w.mu.Unlock()

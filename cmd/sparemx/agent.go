@@ -141,6 +141,7 @@ func (a *agent) openLogs(ctx context.Context) {
 
 // run works until ctx ends, and leaves the state directory as the next agent needs it.
 func (a *agent) run(ctx context.Context) error {
+	a.watcher.Restore()
 	states := map[string]probes.State{}
 	for _, p := range a.watcher.Snapshot() {
 		states[p.Primary.Name] = p.State
