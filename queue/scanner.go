@@ -145,7 +145,7 @@ func (s *Scanner) scan(ctx context.Context) time.Duration {
 	}
 	took := max(0, time.Since(start)) // monotonic: a clock set back does not show here
 	wait := max(every-took, 9*took)
-	if errors.Is(err, errHanging) {
+	if troubleOf(err) == ScanHanging {
 		wait = every
 	}
 
@@ -250,7 +250,7 @@ func (s *Scanner) walk(ctx context.Context, start time.Time, timeout time.Durati
 	if err == nil && wctx.Err() != nil {
 		err = wctx.Err() // what a Queue listed until it was told to stop is not the whole queue
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	if err == context.DeadlineExceeded { // a Queue that says more is left to say it
 		err = fmt.Errorf("%w (%v)", errHanging, timeout)
 	}
 	if w.End != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,6 +37,10 @@ func Main(m interface{ Run() int }) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // agents run as other users too
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	binary := filepath.Join(dir, "sparemx")
 	args := []string{"build", "-o", binary}
 	if _, err := exec.LookPath("gcc"); err == nil && os.Getenv("SPAREMX_RACE") != "0" {
@@ -55,6 +60,7 @@ type AgentConf struct {
 	YAML    string   // text of its configuration file; "" runs it without one
 	Args    []string // more flags for "run"
 	Env     []string // more environment, NAME=value; "MAIL_CONFIG=dir" makes an instance the default one
+	Under   []string // a command that runs the agent in its own place, with its arguments: "setpriv", "--reuid=1", ...
 	Stopped bool     // do not start it yet
 }
 
@@ -126,7 +132,8 @@ func (a *Agent) Start() {
 	}
 	defer out.Close()
 	args := append(a.flags(), "--log.level=debug", "run", "--web.listen-address="+a.Addr)
-	cmd := exec.Command(os.Getenv(BinaryEnv), append(args, a.conf.Args...)...)
+	argv := slices.Concat(a.conf.Under, []string{os.Getenv(BinaryEnv)}, args, a.conf.Args)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), a.conf.Env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	a.proc = startProcess(a.t, "sparemx", cmd)
