@@ -173,5 +173,6 @@ func Families() []string {
 type shown struct {
 	desc   *prometheus.Desc
 	kind   kind
-	labels []string
+	labels []string // sorted
+	asked  []string // the same in the order in which they are put
 }

@@ -93,6 +93,9 @@ type Collector struct {
 	start    time.Time
 	created  *timestamppb.Timestamp
 	registry *prometheus.Registry
+	runtime  *prometheus.Registry // what of it is not ours; nil: nothing
+	help     map[string]string
+	pages    pages
 	shown    map[string]shown
 	compat   bool
 	build    []string
@@ -145,7 +148,7 @@ func New(cfg Config) *Collector {
 	}
 	c := &Collector{
 		src: cfg.Sources, log: cfg.Log, start: cfg.Start, created: timestamppb.New(cfg.Start), registry: prometheus.NewRegistry(),
-		shown: map[string]shown{}, compat: !cfg.NoCompat, build: []string{cfg.Version, cfg.Revision, runtime.Version(), cfg.Mode},
+		shown: map[string]shown{}, help: map[string]string{}, compat: !cfg.NoCompat, build: []string{cfg.Version, cfg.Revision, runtime.Version(), cfg.Mode},
 		reloadGood: true, reloadAt: cfg.Start,
 	}
 	if c.log == nil {
@@ -164,12 +167,16 @@ func New(cfg Config) *Collector {
 		k.pipeDelay = map[string]*[4]*histogram{}
 	}
 	for _, f := range list {
-		c.shown[f.name] = shown{prometheus.NewDesc(f.name, f.help, f.labels, nil), f.kind, slices.Sorted(slices.Values(f.labels))}
+		c.shown[f.name] = shown{prometheus.NewDesc(f.name, f.help, f.labels, nil), f.kind, slices.Sorted(slices.Values(f.labels)), f.labels}
+		c.help[f.name] = f.help
 	}
 	c.SetPrimaries(cfg.Primaries)
 	c.registry.MustRegister(c) // the names are ours and a test registers them: it cannot panic for what a user does
 	if cfg.Runtime {
-		c.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		c.runtime = prometheus.NewRegistry()
+		for _, r := range []*prometheus.Registry{c.registry, c.runtime} {
+			r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		}
 	}
 	return c
 }
@@ -343,11 +350,11 @@ func failed(err error) int {
 
 // Handler answers /metrics: text or protobuf, as the scraper asks; protobuf carries the native histograms as well.
 func (c *Collector) Handler() http.Handler {
-	return promhttp.HandlerFor(c.registry, promhttp.HandlerOpts{
+	return c.textHandler(promhttp.HandlerFor(c.registry, promhttp.HandlerOpts{
 		ErrorLog:            scrapeLog{c.log},
 		ErrorHandling:       promhttp.ContinueOnError, // one broken family must not hide all others
-		MaxRequestsInFlight: 8,
-	})
+		MaxRequestsInFlight: maxScrapes,
+	}))
 }
 
 // Registry returns what Handler shows.
@@ -366,13 +373,20 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 
 // scrape is one scrape under way.
 type scrape struct {
-	c   *Collector
-	ch  chan<- prometheus.Metric
-	now time.Time
+	c    *Collector
+	ch   chan<- prometheus.Metric // of the registry; nil where page is set
+	page *page
+	now  time.Time
 }
 
 // put shows one value. A name or a number of labels that the catalog does not have makes the scrape report an error.
 func (s *scrape) put(name string, v float64, values ...string) {
+	if s.page != nil {
+		if !s.page.put(name, v, values) {
+			s.c.log.Error("a scrape failed: not in the catalog", "name", name)
+		}
+		return
+	}
 	f, ok := s.c.shown[name]
 	if !ok {
 		s.ch <- prometheus.NewInvalidMetric(prometheus.NewDesc(name, "not in the catalog", nil, nil), errors.New("not in the catalog"))
@@ -411,8 +425,14 @@ func (s *scrape) bool(name string, b bool, values ...string) {
 }
 
 // histogram shows h; the labels are name, value, in the order of their names.
-func (s *scrape) histogram(name string, h *dto.Histogram, pairs ...string) {
-	m := &histogramMetric{desc: s.c.shown[name].desc, h: h}
+func (s *scrape) histogram(name string, h shape, pairs ...string) {
+	if s.page != nil {
+		if !s.page.histogram(name, h, pairs) {
+			s.c.log.Error("a scrape failed: not in the catalog", "name", name)
+		}
+		return
+	}
+	m := &histogramMetric{desc: s.c.shown[name].desc, h: h.show(s.c)}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		m.labels = append(m.labels, &dto.LabelPair{Name: proto.String(pairs[i]), Value: proto.String(pairs[i+1])})
 	}
@@ -421,7 +441,10 @@ func (s *scrape) histogram(name string, h *dto.Histogram, pairs ...string) {
 
 // Collect is for the registry.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
-	s := &scrape{c, ch, time.Now()}
+	c.collect(&scrape{c: c, ch: ch, now: time.Now()})
+}
+
+func (c *Collector) collect(s *scrape) {
 	s.primaries()
 	snap, scan := s.queue()
 	logs := s.logs()

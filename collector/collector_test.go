@@ -18,7 +18,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/testing/protocmp"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sparemx/sparemx/alert"
 	"github.com/sparemx/sparemx/logparse"
@@ -247,7 +246,7 @@ func TestHistogramIsThatOfPrometheus(t *testing.T) {
 	if err := theirs.Write(&m); err != nil {
 		t.Fatal(err)
 	}
-	got := ours.show(timestamppb.New(start))
+	got := ours.show(New(Config{Start: start}))
 	m.Histogram.CreatedTimestamp = got.CreatedTimestamp
 	if d := cmp.Diff(m.Histogram, got, protocmp.Transform()); d != "" {
 		t.Errorf("theirs -, ours +\n%s", d)

@@ -30,8 +30,8 @@ func (s *scrape) compat(snap *queue.Snapshot, scan queue.ScanStatus, logs []Log)
 				v = &queue.PlaceView{Sizes: queue.NewHistogram(queue.CompatSizeBounds()), Ages: queue.NewHistogram(queue.CompatAgeBounds())}
 			}
 			s.put("postfix_showq_queue_depth", float64(v.Messages), p.String())
-			s.histogram("postfix_showq_message_size_bytes", showHeld(v.Sizes), "queue", p.String())
-			s.histogram("postfix_showq_message_age_seconds", showHeld(v.Ages), "queue", p.String())
+			s.histogram("postfix_showq_message_size_bytes", held(v.Sizes), "queue", p.String())
+			s.histogram("postfix_showq_message_age_seconds", held(v.Ages), "queue", p.String())
 		}
 	}
 
@@ -51,17 +51,17 @@ func (s *scrape) compat(snap *queue.Snapshot, scan queue.ScanStatus, logs []Log)
 	s.count("postfix_cleanup_messages_processed_total", t.cleanupProcessed)
 	s.count("postfix_cleanup_messages_rejected_total", t.cleanupRejected)
 	s.count("postfix_cleanup_messages_not_accepted_total", t.cleanupNotAccepted)
-	s.histogram("postfix_qmgr_messages_inserted_receipients", t.qmgrRcpts.show(c.created))
-	s.histogram("postfix_qmgr_messages_inserted_recipients", t.qmgrRcpts.show(c.created))
-	s.histogram("postfix_qmgr_messages_inserted_size_bytes", t.qmgrSize.show(c.created))
+	s.histogram("postfix_qmgr_messages_inserted_receipients", t.qmgrRcpts)
+	s.histogram("postfix_qmgr_messages_inserted_recipients", t.qmgrRcpts)
+	s.histogram("postfix_qmgr_messages_inserted_size_bytes", t.qmgrSize)
 	s.count("postfix_qmgr_messages_removed_total", t.qmgrRemoved)
 	s.count("postfix_qmgr_messages_expired_total", t.qmgrExpired)
 
 	for i, stage := range stageNames {
-		s.histogram("postfix_smtp_delivery_delay_seconds", t.smtpDelay[i].show(c.created), "stage", stage)
-		s.histogram("postfix_lmtp_delivery_delay_seconds", t.lmtpDelay[i].show(c.created), "stage", stage)
+		s.histogram("postfix_smtp_delivery_delay_seconds", t.smtpDelay[i], "stage", stage)
+		s.histogram("postfix_lmtp_delivery_delay_seconds", t.lmtpDelay[i], "stage", stage)
 		for relay, d := range t.pipeDelay {
-			s.histogram("postfix_pipe_delivery_delay_seconds", d[i].show(c.created), "relay", relay, "stage", stage)
+			s.histogram("postfix_pipe_delivery_delay_seconds", d[i], "relay", relay, "stage", stage)
 		}
 	}
 	for i, st := range statusNames {
@@ -102,7 +102,7 @@ func (s *scrape) compat(snap *queue.Snapshot, scan queue.ScanStatus, logs []Log)
 	for i, action := range screenAccess {
 		s.count("postfix_postscreen_access_list_matches_total", t.screenList[i], action)
 	}
-	s.histogram("postfix_postscreen_dnsbl_rank", t.screenRank.show(c.created))
+	s.histogram("postfix_postscreen_dnsbl_rank", t.screenRank)
 }
 
 func readable(l Log) bool { return l.Stats.Readable == logparse.ReadableYes }

@@ -6,7 +6,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // histogram counts values in classic and native buckets at once. It is not safe for concurrent use: the tally's lock guards it,
@@ -100,10 +99,14 @@ func (m *histogramMetric) Write(out *dto.Metric) error {
 	return nil
 }
 
+func (h *histogram) classic() ([]float64, []uint64, uint64, float64) {
+	return h.bounds, h.counts, h.count, h.sum
+}
+
 // show returns h as prometheus.Histogram shows one with both kinds of buckets.
-func (h *histogram) show(created *timestamppb.Timestamp) *dto.Histogram {
+func (h *histogram) show(c *Collector) *dto.Histogram {
 	d := &dto.Histogram{
-		SampleCount: proto.Uint64(h.count), SampleSum: proto.Float64(h.sum), CreatedTimestamp: created,
+		SampleCount: proto.Uint64(h.count), SampleSum: proto.Float64(h.sum), CreatedTimestamp: c.created,
 		Schema: proto.Int32(nativeSchema), ZeroThreshold: proto.Float64(zeroThreshold), ZeroCount: proto.Uint64(h.zero),
 		Bucket: make([]*dto.Bucket, len(h.bounds)),
 	}

@@ -111,13 +111,19 @@ func (s *scrape) queue() (*queue.Snapshot, queue.ScanStatus) {
 	for _, cause := range append([]queue.Cause{queue.CauseNone}, queue.Causes()...) {
 		s.put("sparemx_queue_cause_messages", float64(snap.Causes[cause]), cause.String())
 	}
-	s.histogram("sparemx_queue_message_age_seconds", showHeld(snap.Ages))
+	s.histogram("sparemx_queue_message_age_seconds", held(snap.Ages))
 	return snap, scan
 }
 
-// showHeld shows the histogram of a snapshot, which has classic buckets alone: it is made anew at each scan, and a native histogram
+// held is the histogram of a snapshot, which has classic buckets alone: it is made anew at each scan, and a native histogram
 // that goes down reads as a reset of the counter at every scrape.
-func showHeld(h queue.Histogram) *dto.Histogram {
+type held queue.Histogram
+
+func (h held) classic() ([]float64, []uint64, uint64, float64) {
+	return h.Bounds, h.Counts, h.Count, h.Sum
+}
+
+func (h held) show(*Collector) *dto.Histogram {
 	d := &dto.Histogram{SampleCount: proto.Uint64(h.Count), SampleSum: proto.Float64(h.Sum)}
 	var sum uint64
 	for i, b := range h.Bounds {
@@ -264,7 +270,7 @@ func (s *scrape) counted() {
 			s.count("sparemx_primary_transitions_total", p.transitions[st], name, st.String())
 		}
 		for st := range probes.NumStages {
-			s.histogram("sparemx_primary_probe_duration_seconds", p.stages[st].show(c.created), "primary", name, "stage", st.String())
+			s.histogram("sparemx_primary_probe_duration_seconds", p.stages[st], "primary", name, "stage", st.String())
 		}
 		s.count("sparemx_outages_total", p.outages, name)
 		for _, f := range outage.Fates() {
@@ -313,9 +319,9 @@ func (s *scrape) counted() {
 		s.count("sparemx_bounces_total", t.bounces[i], name)
 	}
 	for i, h := range t.delay {
-		s.histogram("sparemx_delivery_delay_seconds", h.show(c.created), "stage", stageNames[i])
+		s.histogram("sparemx_delivery_delay_seconds", h, "stage", stageNames[i])
 	}
-	s.histogram("sparemx_delivery_age_seconds", t.total.show(c.created))
+	s.histogram("sparemx_delivery_age_seconds", t.total)
 
 	var rejects [4][3]uint64
 	for svc, n := range t.rejects {
