@@ -218,6 +218,37 @@ func TestNudgeFlood(t *testing.T) {
 	})
 }
 
+func TestNudgeTiming(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, w := newWorld("p")
+		watch(t, w, func() {
+			time.Sleep(100 * time.Millisecond)
+			w.Nudge("p", Bad) // too soon after the first probe: it waits for its second
+			time.Sleep(899 * time.Millisecond)
+			if n := x.count("p"); n != 1 {
+				t.Errorf("%d probes within a second", n)
+			}
+			time.Sleep(2 * time.Millisecond)
+			if n := x.count("p"); n != 2 {
+				t.Errorf("%d probes after a second, want 2", n)
+			}
+		})
+	})
+	synctest.Test(t, func(t *testing.T) {
+		x, w := newWorld("p")
+		watch(t, w, func() {
+			time.Sleep(5 * time.Second)
+			go w.ProbeNow(t.Context(), "p")
+			synctest.Wait()
+			w.Nudge("p", Bad) // the probe under way may be past the step that now fails
+			time.Sleep(2 * time.Second)
+			if n := x.count("p"); n != 3 {
+				t.Errorf("%d probes, want one more for the nudge", n)
+			}
+		})
+	})
+}
+
 func TestSlowPrimaryDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, w := newWorld("slow1", "slow2", "fast")
@@ -369,6 +400,28 @@ func TestBlind(t *testing.T) {
 				time.Sleep(time.Minute)
 				if at, _ := x.first("p", Down); at < 0 || len(x.blind) > 0 {
 					t.Errorf("down at %v, %+v", at, x.blind)
+				}
+			})
+		})
+	})
+	t.Run("what was seen before does not add up with what is seen after", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			x, w := newWorld("p")
+			watch(t, w, func() {
+				time.Sleep(time.Minute)
+				x.set("p", Bad)
+				w.Nudge("p", Bad)
+				time.Sleep(3 * time.Second) // two Bad
+				x.set("p", CantTell)
+				time.Sleep(time.Hour)
+				if w.Blind().Sight != Blind {
+					t.Fatalf("%+v", w.Blind())
+				}
+				sighted := time.Since(x.begin)
+				x.set("p", Bad)
+				time.Sleep(time.Minute)
+				if at, since := x.first("p", Down); at < 0 || since < sighted {
+					t.Errorf("down at %v since %v; sight came back at %v", at, since, sighted)
 				}
 			})
 		})

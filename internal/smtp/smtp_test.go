@@ -140,6 +140,9 @@ func TestHalfAMessageIsNotSent(t *testing.T) {
 			if !errors.As(err, &e) || e.Kind != smtp.Local || e.Step != smtp.StepBody {
 				t.Errorf("%s, %s: %v", name, what, err)
 			}
+			if err := c.RSET(t.Context()); err == nil {
+				t.Errorf("%s, %s: the connection lives on", name, what)
+			}
 			s.Stop()
 			if m := s.Messages(); len(m) != 0 {
 				t.Errorf("%s, %s: taken: %+v", name, what, m)
