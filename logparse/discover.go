@@ -69,6 +69,7 @@ var usualLogs = [...]string{"/var/log/mail.log", "/var/log/maillog", "/var/log/m
 
 // Discover finds where Postfix logs to when nothing is configured: maillog_file ("" if it is not set; postconf(5)); else the first
 // of the usual files that ends with lines of Postfix, or is a mail log written within a week; else the journal. The error says what to type.
+// A log that exists and may not be read is returned beside the error: following it shows the same, and reads it as soon as it may be.
 func Discover(ctx context.Context, mailLogFile string, p Probe) ([]Spec, error) {
 	if p.Root == nil {
 		p.Root = os.DirFS("/")
@@ -105,7 +106,7 @@ func Discover(ctx context.Context, mailLogFile string, p Probe) ([]Spec, error) 
 	if len(refused) > 0 && fallback == nil {
 		// A log that we may not read is more likely the right one than a journal that shows us only our own entries.
 		if err := p.Journalctl(ctx); err != nil {
-			return nil, fmt.Errorf("the log %s exists, but user %s may not read it: usermod -aG adm %s (for the journal: usermod -aG systemd-journal %s), then restart sparemx",
+			return []Spec{{Path: refused[0], Why: "it is there, though it may not be read"}}, fmt.Errorf("the log %s exists, but user %s may not read it: usermod -aG adm %s (for the journal: usermod -aG systemd-journal %s), then restart sparemx",
 				refused[0], p.User, p.User, p.User)
 		}
 		return []Spec{{Kind: FromJournal, Why: refused[0] + " may not be read"}}, nil
@@ -130,7 +131,7 @@ func maillogFile(path string, p Probe) ([]Spec, error) {
 	_, _, err := lookAtLog(p.Root, path)
 	if errors.Is(err, fs.ErrPermission) {
 		// postlogd(8) makes it 0600 before Postfix 3.9.
-		return nil, fmt.Errorf("maillog_file %s cannot be read by user %s: chgrp adm %s && chmod g+r %s && usermod -aG adm %s, then restart sparemx (Postfix 3.9 and later: postconf -e maillog_file_permissions=0640)",
+		return []Spec{{Path: path, Why: "maillog_file of Postfix, though it may not be read"}}, fmt.Errorf("maillog_file %s cannot be read by user %s: chgrp adm %s && chmod g+r %s && usermod -aG adm %s, then restart sparemx (Postfix 3.9 and later: postconf -e maillog_file_permissions=0640)",
 			path, p.User, path, path, p.User)
 	}
 	return []Spec{{Path: path, Why: "maillog_file of Postfix"}}, nil // not there yet: it is waited for

@@ -263,8 +263,16 @@ func resumePlain(path string, f *os.File, fi os.FileInfo, want FilePosition, at 
 	if fingerprint(b[:want.Tail.Len]) != want.Tail {
 		return nil, another, nil
 	}
+	m := itself
+	if n, err := f.ReadAt(b[:want.Rest.Len], want.Offset); n < want.Rest.Len {
+		if m = shorter; notEOF(err) != nil {
+			return nil, another, err
+		}
+	} else if fingerprint(b[:n]) != want.Rest {
+		return nil, another, nil
+	}
 	t, err := newTail(path, f, fi, at, want.Cut)
-	return t, itself, err
+	return t, m, err
 }
 
 func notEOF(err error) error {
@@ -277,14 +285,15 @@ func notEOF(err error) error {
 func resumeStream(path string, f *os.File, stream io.Reader, fi os.FileInfo, want FilePosition, at int64) (*tail, match, error) {
 	t := newStream(path, f, stream, fi)
 	var own nobody
-	for t.readTo() < max(want.Offset, int64(want.Head.Len)) {
+	need := max(want.Offset+int64(want.Rest.Len), int64(want.Head.Len))
+	for t.readTo() < need {
 		if got, _ := t.read(own); got != grew {
 			break
 		}
 		if len(t.head) < want.Head.Len || fingerprint(t.head[:want.Head.Len]) != want.Head {
 			return nil, another, t.trouble
 		}
-		if t.readTo() >= want.Offset {
+		if t.readTo() >= need {
 			break
 		}
 		t.p = int(min(t.readTo(), at) - t.base) // what is before at need not be kept
@@ -303,10 +312,16 @@ func resumeStream(path string, f *os.File, stream io.Reader, fi os.FileInfo, wan
 	if start := end - want.Tail.Len; start < 0 || fingerprint(t.buf[start:end]) != want.Tail {
 		return nil, another, nil
 	}
+	m := itself
+	if rest := t.buf[end:min(t.w, end+want.Rest.Len)]; len(rest) < want.Rest.Len {
+		m = shorter
+	} else if fingerprint(rest) != want.Rest {
+		return nil, another, nil
+	}
 	if p := int(at - t.base); p >= 0 {
 		t.p, t.scan, t.cut = p, p, want.Cut
 		t.setMark()
-		return t, itself, nil
+		return t, m, nil
 	}
 	return nil, another, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -422,8 +423,16 @@ func demand(t testing.TB, script []byte) {
 	t.Fatalf("appending=%v, %v:\n%s", script[0]&1 == 0, log, strings.Join(wrong, "\n"))
 }
 
+// TestEachLineOnceWhateverIsDoneToTheFile runs 300 stories, or as many as SPAREMX_SCRIPTS says.
 func TestEachLineOnceWhateverIsDoneToTheFile(t *testing.T) {
-	for seed := range uint64(300) {
+	scripts := uint64(300)
+	if s := os.Getenv("SPAREMX_SCRIPTS"); s != "" {
+		var err error
+		if scripts, err = strconv.ParseUint(s, 10, 32); err != nil {
+			t.Fatalf("SPAREMX_SCRIPTS: %v", err)
+		}
+	}
+	for seed := range scripts {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			script := make([]byte, 1+2*(5+r.IntN(60)))

@@ -281,12 +281,7 @@ func (s *FileSource) unseen(now time.Time) bool {
 	want.Inode = 0 // t itself, if it was renamed, is no copy
 	for range 10 {
 		list := s.siblings()
-		older := list
-		if !s.stillNamed(t) { // renamed: a copy was made before that; removed: nobody can tell
-			i := slices.IndexFunc(list, func(x sibling) bool { return x.ino == t.ino && x.dev == t.dev })
-			older = list[:max(i, 0)]
-		}
-		queue := s.openAfter(older, -1, want, t, s.older)
+		queue := s.openAfter(s.before(list, t), -1, want, t, s.older) // a copy was made before t was renamed
 		if !sameListing(list, s.siblings()) {
 			closeAll(queue...)
 			continue
@@ -316,6 +311,31 @@ func (s *FileSource) unseen(now time.Time) bool {
 		return true
 	}
 	return false
+}
+
+// before gives those of list that are older than t: all of them while the name still means t. Where t was removed, nobody can tell, and
+// none is given.
+func (s *FileSource) before(list []sibling, t *tail) []sibling {
+	if s.stillNamed(t) {
+		return list
+	}
+	for i, x := range list {
+		if x.dev == t.dev && x.ino == t.ino {
+			return list[:i]
+		}
+	}
+	// Compressed since it was renamed: it is the one that holds what t holds.
+	fi, err := t.f.Stat()
+	if err != nil || fi.Size() == 0 {
+		return nil
+	}
+	all, err := newTail(t.name, t.f, fi, fi.Size(), false)
+	if err != nil {
+		return nil
+	}
+	i, itself := s.search(list, all.position(), fi.Size(), nil)
+	closeAll(itself)
+	return list[:max(i, 0)]
 }
 
 // stillNamed tells whether the name still means the file opened as cur; true if there was none.
@@ -351,7 +371,9 @@ func (s *FileSource) rewritten(now time.Time) {
 		list := s.siblings()
 		ours, copied := s.search(list, want, at, t)
 		found = ours >= 0
-		queue = s.openAfter(list, ours, want, t, s.older)
+		if between := s.before(list, t); ours < len(between) {
+			queue = s.openAfter(between, ours, want, t, s.older)
+		}
 		if found {
 			queue = slices.Insert(queue, 0, copied)
 		}

@@ -19,7 +19,7 @@ const (
 //
 // The buffer holds [history | not handed on]: at least the last fingerprintBytes before the next line stay, for the fingerprint of
 // Position and for proving, after each read, that the file is still the one that was read. Position looks only at what lies
-// before mark, and Run writes only behind it, except where it holds FileSource.mu.
+// before w, and Run writes only behind it, except where it holds FileSource.mu.
 type tail struct {
 	name    string
 	f       *os.File
@@ -112,6 +112,7 @@ func (t *tail) positionAt(off int64, cut bool) FilePosition {
 		Size: t.size.Load(), ModTime: t.mtime.Load(),
 		Head: fingerprint(head),
 		Tail: fingerprint(t.buf[max(0, end-fingerprintBytes):end]),
+		Rest: fingerprint(t.buf[end:min(t.w, end+fingerprintBytes)]),
 	}
 }
 
