@@ -112,8 +112,8 @@ func TestDetection(t *testing.T) {
 	}{
 		{"refused, nudged", Config{}, true, 0, 6 * time.Second, time.Minute, 2100 * time.Millisecond, 3200 * time.Millisecond},
 		{"refused, no log", Config{}, false, 0, 38 * time.Second, time.Minute, 2100 * time.Millisecond, 3200 * time.Millisecond},
-		{"connect times out, nudged", Config{}, true, 5 * time.Second, 16 * time.Second, time.Minute, 5600 * time.Millisecond, 7 * time.Second},
-		{"hangs to the deadline, nudged", Config{}, true, 15 * time.Second, 46 * time.Second, time.Minute, 15500 * time.Millisecond, 17 * time.Second},
+		{"connect times out, nudged", Config{}, true, 5 * time.Second, 17 * time.Second, time.Minute, 5600 * time.Millisecond, 7 * time.Second},
+		{"hangs to the deadline, nudged", Config{}, true, 15 * time.Second, 47 * time.Second, time.Minute, 15500 * time.Millisecond, 17 * time.Second},
 		{"down for an hour", Config{}, true, 0, 6 * time.Second, time.Hour, 5100 * time.Millisecond, 6200 * time.Millisecond},
 		{"down: 1s", Config{Down: time.Second}, true, 0, 6 * time.Second, time.Minute, 1100 * time.Millisecond, 2200 * time.Millisecond},
 	} {
