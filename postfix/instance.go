@@ -65,7 +65,7 @@ func findPostconf() (string, error) {
 	if path, err := exec.LookPath("postconf"); err == nil {
 		return filepath.Abs(path)
 	}
-	return "", fmt.Errorf("%w: postconf is neither in PATH nor in /usr/sbin: install Postfix, or set `mode: relay`", ErrNotFound)
+	return "", fmt.Errorf("%w: postconf is neither in PATH nor in /usr/sbin: install it (apt-get install postfix)", ErrNotFound)
 }
 
 // Detect finds the instances: the default one, those of its multi_instance_directories (postmulti(1)) and those of
@@ -174,7 +174,7 @@ func describe(ctx context.Context, run Runner, postconf, dir string) (Instance, 
 func explain(err error, dir string) error {
 	var e *ExitError
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%w: %v: install Postfix, or set `mode: relay`", ErrNotFound, err)
+		return fmt.Errorf("%w: %v: install it (apt-get install postfix)", ErrNotFound, err)
 	}
 	if !errors.As(err, &e) {
 		return err

@@ -72,6 +72,7 @@ func (q *Queue) list(ctx context.Context, inst Instance, yield func(queue.Messag
 	}
 	err := q.run()(listing, Command{
 		Argv: []string{inst.command("postqueue"), "-c", inst.ConfigDir, arg},
+		Bulk: true,
 		Read: func(r io.Reader) error { return decode(bufio.NewReaderSize(r, 64<<10), emit) },
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
@@ -198,7 +199,7 @@ func validID(s string) bool {
 // standard error.
 func explainQueue(err error, inst Instance, domain string) error {
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%w: %v: install Postfix, or set `mode: relay`", ErrNotFound, err)
+		return fmt.Errorf("%w: %v: install it (apt-get install postfix)", ErrNotFound, err)
 	}
 	var e *ExitError
 	if !errors.As(err, &e) {

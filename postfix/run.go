@@ -20,6 +20,7 @@ type Command struct {
 	// Read reads the standard output. When it returns, the rest of the output is not wanted and the command is ended
 	// if it still runs. nil: the output is thrown away.
 	Read func(stdout io.Reader) error
+	Bulk bool // much output in many small writes: read it in large pieces, at a delay of some milliseconds
 }
 
 // Runner runs one command to its end and is the one way by which this package asks anything of Postfix. A command that
@@ -73,22 +74,40 @@ func Run(ctx context.Context, c Command) error {
 		}
 		return exit(ctx, c.Argv, cmd.Wait(), stderr)
 	}
-	out, err := cmd.StdoutPipe()
+	var out io.ReadCloser
+	var theirs *os.File
+	var err error
+	if c.Bulk {
+		if out, theirs, err = bulkPipe(ctx); err == nil {
+			cmd.Stdout = theirs
+			defer out.Close()
+		}
+	} else {
+		out, err = cmd.StdoutPipe()
+	}
 	if err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	if theirs != nil {
+		theirs.Close()
+	}
+	if err != nil {
 		return err
 	}
 	// A cancelled context closes nothing by itself while Read is in out.Read: the kill ends the writers and with them
 	// the read, unless one escaped the group; then closing our end does.
-	stop := context.AfterFunc(ctx, func() { out.Close() })
+	stop := func() bool { return true }
+	if !c.Bulk {
+		stop = context.AfterFunc(ctx, func() { out.Close() })
+	}
 	readErr := c.Read(out)
 	ended := ctx.Err()
 	stop()
-	if readErr != nil {
+	if readErr != nil && !errors.Is(readErr, io.ErrUnexpectedEOF) { // that one is at its end, and may be about to say why
 		cancel()
 	}
+	out.Close() // who still writes gets SIGPIPE
 	waitErr := cmd.Wait()
 	switch {
 	case ended != nil:
@@ -130,20 +149,23 @@ func environment(of []string) []string {
 }
 
 // tail keeps the last max bytes written to it: Postfix's commands say last why they give up, after any number of warnings.
+// The buffer is not embedded: its ReadFrom would be io.Copy's way round the bound.
 type tail struct {
-	bytes.Buffer
+	b   bytes.Buffer
 	max int
 }
+
+func (t *tail) String() string { return t.b.String() }
 
 func (t *tail) Write(p []byte) (int, error) {
 	n := len(p)
 	if over := n - t.max; over > 0 {
 		p = p[over:]
 	}
-	if over := t.Len() + len(p) - t.max; over > 0 {
-		t.Next(over)
+	if over := t.b.Len() + len(p) - t.max; over > 0 {
+		t.b.Next(over)
 	}
-	t.Buffer.Write(p)
+	t.b.Write(p)
 	return n, nil
 }
 
