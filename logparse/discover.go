@@ -115,7 +115,7 @@ func Discover(ctx context.Context, mailLogFile string, p Probe) ([]Spec, error) 
 		return []Spec{*fallback}, nil
 	}
 	if err := p.Journalctl(ctx); err != nil {
-		return nil, fmt.Errorf("no log of Postfix was found: none of %s is there, and the journal gives nothing (%w); name the log in the configuration (log: /path), or let user %s read the journal: usermod -aG systemd-journal %s",
+		return nil, fmt.Errorf("no log of Postfix was found: none of %s is there, and the journal gives nothing (%w); name the log in the configuration (log: { source: [/path] }), or let user %s read the journal: usermod -aG systemd-journal %s",
 			strings.Join(usualLogs[:], ", "), err, p.User, p.User)
 	}
 	return []Spec{{Kind: FromJournal, Why: "no log file was found"}}, nil
@@ -126,7 +126,7 @@ func maillogFile(path string, p Probe) ([]Spec, error) {
 		return nil, fmt.Errorf("maillog_file = %s is not an absolute path: correct it in main.cf (postconf -e maillog_file=/var/log/postfix.log)", path)
 	}
 	if path == "/dev/stdout" {
-		return nil, errors.New("maillog_file = /dev/stdout: Postfix logs to where its container's output goes; pipe that to sparemx (log: \"-\"), or set maillog_file to a file")
+		return nil, errors.New("maillog_file = /dev/stdout: Postfix logs to where its container's output goes; pipe that to sparemx (log: { source: [-] }), or set maillog_file to a file")
 	}
 	_, _, err := lookAtLog(p.Root, path)
 	if errors.Is(err, fs.ErrPermission) {

@@ -54,6 +54,9 @@ func Build(in Inputs) Status {
 	}
 	s.verdict(in)
 	s.logs(in)
+	for _, t := range in.Troubles {
+		s.trouble(Warning, clean(t))
+	}
 	s.alerts(in)
 	for _, f := range in.Findings {
 		s.Findings = append(s.Findings, Finding{clean(f.ID), f.Level, clean(f.Text), clean(f.Fix)})

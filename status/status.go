@@ -251,6 +251,7 @@ type Inputs struct {
 	Logs      []LogInput
 	Alerts    *alert.Status
 	Findings  []Finding
+	Troubles  []string // of the agent itself: what it cannot keep on disk
 }
 
 // LogInput is one source of log lines.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -42,7 +43,8 @@ type agent struct {
 	sourceOf []logparse.Spec
 	drains   drains
 
-	logErr       string // why no log is read, "" if one is
+	logErr       string        // why no log is read, "" if one is
+	logFound     chan struct{} // closed when one is found after all
 	primaries    []probes.Primary
 	primaryOf    map[string]string // by domain
 	stalled      atomic.Bool
@@ -66,7 +68,7 @@ func newAgent(ctx context.Context, cfg *config.Config, log *slog.Logger, metrics
 	if err := os.MkdirAll(cfg.State, 0o750); err != nil {
 		return nil, fmt.Errorf("state: %w: make the directory (install -d -o sparemx %s), or give another with --state", err, cfg.State)
 	}
-	a := &agent{cfg: cfg, host: host, log: log, metrics: metrics, primaries: cfg.Primaries(), primaryOf: map[string]string{}}
+	a := &agent{cfg: cfg, host: host, log: log, metrics: metrics, primaries: cfg.Primaries(), primaryOf: map[string]string{}, logFound: make(chan struct{})}
 	for _, p := range a.primaries {
 		for _, d := range p.Domains {
 			a.primaryOf[d] = p.Name
@@ -127,10 +129,12 @@ func (a *agent) openLogs(ctx context.Context) {
 	if err != nil {
 		a.log.Error("log positions", "err", err)
 	}
-	if data, err := os.ReadFile(a.cfg.StatePath("tracker.bin")); err == nil {
-		if err := a.tracker.Load(bytes.NewReader(data)); err != nil {
-			a.log.Error("what was known of messages in the queue is lost; they are learned again", "err", err)
-		}
+	data, err := os.ReadFile(a.cfg.StatePath("tracker.bin"))
+	if err == nil {
+		err = a.tracker.Load(bytes.NewReader(data))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		a.log.Error("what was known of messages in the queue is lost; they are learned again", "file", a.cfg.StatePath("tracker.bin"), "err", err)
 	}
 	for _, s := range specs {
 		a.sources = append(a.sources, s.Open(positions[s.Name()], logparse.Options{Log: a.log}))
@@ -138,6 +142,29 @@ func (a *agent) openLogs(ctx context.Context) {
 		a.log.Info("reading the mail log", "log", s.Name(), "why", s.Why)
 	}
 }
+
+// findLog looks for a log until there is one, if none was found at the start: a machine is set up in any order.
+func (a *agent) findLog(ctx context.Context) error {
+	if a.logErr == "" {
+		return nil
+	}
+	tick := time.NewTicker(findLogEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if specs, err := logSpecs(ctx, a.cfg, a.host); err == nil && len(specs) > 0 {
+			close(a.logFound)
+			return nil
+		}
+	}
+}
+
+// findLogEvery is how often a log is looked for while none is known.
+const findLogEvery = 10 * time.Second
 
 // run works until ctx ends, and leaves the state directory as the next agent needs it.
 func (a *agent) run(ctx context.Context) error {
@@ -172,8 +199,20 @@ func (a *agent) run(ctx context.Context) error {
 	run("drains", a.drains.run)
 	run("positions", a.keepPositions)
 	run("watchdog", a.watchSelf)
+	run("log", a.findLog)
 	err := g.Wait()
 	return errors.Join(err, a.savePositions())
+}
+
+// troubles are what the agent cannot keep on disk, each in a sentence that says what to type.
+func (a *agent) troubles() []string {
+	var texts []string
+	if text := a.stateTrouble.Load(); text != nil {
+		texts = append(texts, fmt.Sprintf("the state directory cannot be written, and a restart now would forget: %s: df -h %s; ls -ld %s", *text, a.cfg.State, a.cfg.State))
+	} else if err := a.watcher.StateErr(); err != nil {
+		texts = append(texts, fmt.Sprintf("the state of the primaries cannot be kept over a restart: %v: df -h %s; ls -ld %s", err, a.cfg.State, a.cfg.State))
+	}
+	return texts
 }
 
 func (a *agent) instanceNames() []string {
@@ -341,6 +380,9 @@ func (a *agent) savePositions() error {
 	err := a.tracker.Save(&tracker)
 	a.mu.Unlock()
 	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(a.cfg.State, 0o750); err != nil { // it may have been removed under us
 		return err
 	}
 	if err := a.outages.Sync(); err != nil {

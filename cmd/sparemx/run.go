@@ -110,6 +110,9 @@ func (h *house) generations(ctx context.Context, a *agent) error {
 		}
 		// The logs' positions were saved just now: open them again from there.
 		if a, err = next(); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
 			return err
 		}
 		h.current.Store(a)
@@ -138,13 +141,34 @@ func (h *house) untilReload(ctx context.Context, a *agent, done chan error) (fun
 			}
 			h.log.Info("reloaded")
 			answer <- nil
-			return func() (*agent, error) {
-				fresh, err := h.cli.load()
-				if err != nil {
-					fresh = cfg
-				}
-				return newAgent(ctx, fresh, h.log, h.metrics)
-			}, nil
+			return h.successor(ctx, cfg), nil
+		case <-a.logFound:
+			h.log.Info("a mail log was found")
+			return h.successor(ctx, a.cfg), nil
+		}
+	}
+}
+
+// successor returns how to make the next agent when the one before has ended. What cannot be asked at that moment is asked again: to end
+// here would be worse than to wait.
+func (h *house) successor(ctx context.Context, known *config.Config) func() (*agent, error) {
+	return func() (*agent, error) {
+		for {
+			cfg, err := h.cli.load()
+			if err != nil {
+				fresh := *known
+				cfg = &fresh
+			}
+			a, err := newAgent(ctx, cfg, h.log, h.metrics)
+			if err == nil || ctx.Err() != nil {
+				return a, err
+			}
+			h.log.Error("the agent of the new configuration cannot begin; it is tried again", "err", err)
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(5 * time.Second):
+			}
 		}
 	}
 }
@@ -297,6 +321,7 @@ func (h *house) status() status.Status {
 	for i, n := range a.host.Notes {
 		in.Findings = append(in.Findings, status.Finding{ID: fmt.Sprintf("start-%d", i+1), Level: status.Warning, Text: n})
 	}
+	in.Troubles = a.troubles()
 	return status.Build(in)
 }
 
