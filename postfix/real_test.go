@@ -397,7 +397,7 @@ func TestDetect(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), "main.cf") {
 		t.Errorf("a directory that is not there: %v", err)
 	}
-	if _, err := Detect(t.Context(), Options{Postconf: missing}); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "mode: relay") {
+	if _, err := Detect(t.Context(), Options{Postconf: missing}); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "apt-get install postfix") {
 		t.Errorf("no postconf: %v", err)
 	}
 }
