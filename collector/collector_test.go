@@ -39,8 +39,7 @@ func full(ps []probes.Primary) *Collector {
 		Cells:  map[queue.Cell]queue.Count{{Instance: "postfix", Domain: ps[0].Domains[0], Place: queue.Deferred}: {Messages: 2, Bytes: 30}},
 		Places: map[queue.Place]*queue.PlaceView{},
 	}
-	var c *Collector
-	c = New(Config{Primaries: ps, Start: start, Version: "1", Revision: "r", Mode: "postfix", Sources: Sources{
+	c := New(Config{Primaries: ps, Start: start, Version: "1", Revision: "r", Mode: "postfix", Sources: Sources{
 		Primaries: func() (all []probes.PrimaryStatus) {
 			for _, p := range ps {
 				all = append(all, probes.PrimaryStatus{Primary: p, State: probes.Up, Since: start, Last: probes.Result{NotAfter: start.AddDate(1, 0, 0)}})

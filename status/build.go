@@ -259,7 +259,8 @@ func (s *Status) heldSentence(in Inputs) string {
 	if s.Held.Messages == 0 {
 		return "nothing is held"
 	}
-	for _, d := range s.Drains {
+	if len(s.Drains) > 0 {
+		d := s.Drains[0]
 		words := fmt.Sprintf("%s of %s handed over, %s left", thousands(max(0, d.Total-d.Left)), plural(d.Total, "message"), thousands(d.Left))
 		if d.ETA > 0 {
 			words += ", about " + Ago(seconds(d.ETA)) + " to go"
