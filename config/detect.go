@@ -74,13 +74,14 @@ func (c *Config) Detect(ctx context.Context, opt postfix.Options) (Host, error) 
 		h.note("%v", err)
 	}
 	set := len(c.Domains) > 0
+	dns := &boundedDNS{resolver: net.DefaultResolver, each: 3 * time.Second}
 	for _, inst := range instances {
 		if !slices.Contains(c.Postfix.Config, inst.ConfigDir) {
 			c.Postfix.Config = append(c.Postfix.Config, inst.ConfigDir)
 			c.SetSource("postfix.config", "found")
 		}
 		h.Instances = append(h.Instances, inst)
-		h.Settings = append(h.Settings, c.askInstance(ctx, &h, opt.Run, inst, set))
+		h.Settings = append(h.Settings, c.askInstance(ctx, &h, opt.Run, dns, inst, set))
 	}
 	first := h.First()
 	c.fill("hostname", &c.Hostname, first.Helo, "postconf smtp_helo_name")
@@ -97,7 +98,7 @@ func (c *Config) Detect(ctx context.Context, opt postfix.Options) (Host, error) 
 }
 
 // askInstance reads one instance's settings into the configuration. set: domains were given in the file, and only those are ours.
-func (c *Config) askInstance(ctx context.Context, h *Host, run postfix.Runner, inst postfix.Instance, set bool) postfix.Settings {
+func (c *Config) askInstance(ctx context.Context, h *Host, run postfix.Runner, dns postfix.DNS, inst postfix.Instance, set bool) postfix.Settings {
 	conf, err := postfix.Load(ctx, run, inst)
 	if err != nil {
 		h.note("%v", err)
@@ -107,7 +108,7 @@ func (c *Config) askInstance(ctx context.Context, h *Host, run postfix.Runner, i
 	if err != nil {
 		h.note("%v", err)
 	}
-	r := &postfix.Resolver{Config: conf, DNS: net.DefaultResolver}
+	r := &postfix.Resolver{Config: conf, DNS: dns}
 	if own, err := r.Own(ctx); err == nil {
 		h.Own = append(h.Own, own...)
 	}
