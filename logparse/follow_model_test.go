@@ -423,9 +423,9 @@ func demand(t testing.TB, script []byte) {
 	t.Fatalf("appending=%v, %v:\n%s", script[0]&1 == 0, log, strings.Join(wrong, "\n"))
 }
 
-// TestEachLineOnceWhateverIsDoneToTheFile runs 300 stories, or as many as SPAREMX_SCRIPTS says.
+// TestEachLineOnceWhateverIsDoneToTheFile runs some stories, or as many as SPAREMX_SCRIPTS says; the shortest part of one that goes wrong is shown.
 func TestEachLineOnceWhateverIsDoneToTheFile(t *testing.T) {
-	scripts := uint64(300)
+	scripts := uint64(modelScripts)
 	if s := os.Getenv("SPAREMX_SCRIPTS"); s != "" {
 		var err error
 		if scripts, err = strconv.ParseUint(s, 10, 32); err != nil {

@@ -30,8 +30,11 @@ const maxEntry = 4 * MaxLine
 
 // JournalSource reads the journal through a child, journalctl, and hands on its JSON objects, one a line. Make it with [NewJournal].
 //
-// A child that dies is started again after the last entry handed on, at once and then less and less often. If journald does not know the cursor
-// any more (the journal was removed), reading goes on from the time of the last entry.
+// Each start is two children, one after the other: the first reads what is there and ends, the second follows. One would not do: since
+// systemd 251 "journalctl --follow" shows the current boot only, so that after a reboot the last lines of the boot before it would be missing.
+//
+// A child that dies is started again from the last entry handed on, at once and then less and less often. Where the journal does not have that entry any
+// more (it was removed), journalctl goes on with the one that follows it in time. Should it refuse the cursor, reading goes on from the time of the last entry.
 type JournalSource struct {
 	j   Journal
 	opt Options
@@ -39,19 +42,15 @@ type JournalSource struct {
 	mu     sync.Mutex
 	pos    Position
 	st     SourceStats
-	noSeek bool  // the cursor was refused: go by time
-	newest int64 // time of the last entry, microseconds; after a start by time, entries not younger are known already
-	byTime bool
+	noSeek bool // the cursor was refused: go by time
 	stderr boundedText
+	grace  time.Duration // how long a child may take to end
 }
 
 // NewJournal makes a source that reads j from the position resume. Nothing is started before Run.
 func NewJournal(j Journal, resume Position, o Options) *JournalSource {
-	s := &JournalSource{j: j, opt: o, pos: Position{Cursor: resume.Cursor, Time: resume.Time}}
+	s := &JournalSource{j: j, opt: o, pos: Position{Cursor: resume.Cursor, Time: resume.Time}, grace: 2 * time.Second}
 	s.st.LagBytes = -1
-	if !resume.Time.IsZero() {
-		s.newest = resume.Time.UnixMicro()
-	}
 	return s
 }
 
@@ -83,13 +82,18 @@ func (s *JournalSource) Run(ctx context.Context, line func([]byte)) error {
 	if s.pos.Cursor == "" && s.pos.Time.IsZero() && !s.opt.FromStart {
 		// From now on; should the child die before the first entry, nothing is missing.
 		s.pos.Time = time.Now()
-		s.newest = s.pos.Time.UnixMicro()
 	}
 	s.mu.Unlock()
 	backoff := journalBackoffMin
 	for {
 		before := s.Stats().Lines
-		err := s.child(ctx, line)
+		err := s.child(ctx, line, false)
+		if err == nil && ctx.Err() == nil {
+			s.mu.Lock()
+			s.st.Readable, s.st.LastError = ReadableYes, ""
+			s.mu.Unlock()
+			err = s.child(ctx, line, true)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -112,17 +116,20 @@ func (s *JournalSource) Run(ctx context.Context, line func([]byte)) error {
 }
 
 // args are the arguments of journalctl, from where we are.
-func (s *JournalSource) args() []string {
-	// --all: else fields over 4096 bytes come as null. --no-tail: --follow alone would show ten lines.
-	a := []string{"--output=json", "--follow", "--no-tail", "--all", "--quiet", "--no-pager",
+func (s *JournalSource) args(follow bool) []string {
+	// --all: else fields over 4096 bytes come as null.
+	a := []string{"--output=json", "--all", "--quiet", "--no-pager",
 		"--output-fields=MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_HOSTNAME,PRIORITY,SYSLOG_FACILITY,_SOURCE_REALTIME_TIMESTAMP"}
-	s.byTime = false
+	if follow {
+		a = append(a, "--follow", "--no-tail") // --follow alone would show ten lines
+	}
 	switch {
 	case s.pos.Cursor != "" && !s.noSeek:
-		a = append(a, "--after-cursor="+s.pos.Cursor)
+		// Not --after-cursor: it skips one entry, also where that is not the one the cursor names (it was removed, or is of another boot).
+		a = append(a, "--cursor="+s.pos.Cursor)
 	case !s.pos.Time.IsZero():
-		a = append(a, "--since=@"+strconv.FormatInt(s.pos.Time.Unix(), 10)) // whole seconds; what is known already is left out by us
-		s.byTime = true
+		after := s.pos.Time.UnixMicro() + 1
+		a = append(a, fmt.Sprintf("--since=@%d.%06d", after/1e6, after%1e6)) // where to start; what comes later is shown though its clock be behind
 	}
 	if s.j.Directory != "" {
 		a = append(a, "--directory="+s.j.Directory)
@@ -140,21 +147,22 @@ func (s *JournalSource) args() []string {
 }
 
 // child runs one journalctl to its end.
-func (s *JournalSource) child(ctx context.Context, line func([]byte)) error {
+func (s *JournalSource) child(ctx context.Context, line func([]byte), follow bool) error {
 	command := s.j.Command
 	if len(command) == 0 {
 		command = []string{"journalctl"}
 	}
 	s.mu.Lock()
-	argv := slices.Concat(command[1:], s.args())
-	byTime, newest := s.byTime, s.newest
+	argv := slices.Concat(command[1:], s.args(follow))
+	known, byCursor := s.pos.Cursor, s.pos.Cursor != "" && !s.noSeek
 	s.mu.Unlock()
+	found, shown := false, false
 	s.stderr = boundedText{}
 	cmd := exec.CommandContext(ctx, command[0], argv...)
 	cmd.Env = append(os.Environ(), s.j.Env...)
 	cmd.Stderr = &s.stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 2 * time.Second // then it is killed
+	cmd.WaitDelay = s.grace // then it is killed
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -167,7 +175,8 @@ func (s *JournalSource) child(ctx context.Context, line func([]byte)) error {
 		var at int64
 		if b != nil {
 			cursor, at = entryKey(b)
-			if byTime && at != 0 && at <= newest {
+			if shown = true; cursor != "" && cursor == known {
+				found = true
 				b = nil // handed on before
 			} else {
 				line(b)
@@ -190,14 +199,33 @@ func (s *JournalSource) child(ctx context.Context, line func([]byte)) error {
 			s.pos.Cursor, s.noSeek = cursor, false
 		}
 		if at != 0 {
-			s.pos.Time, s.newest = time.UnixMicro(at), at
+			s.pos.Time = time.UnixMicro(at)
 		}
 	})
 	// The reader ends with the output; should it have ended otherwise, the child must go too.
 	if readErr != nil {
 		cmd.Cancel()
 	}
-	return errors.Join(cmd.Wait(), readErr)
+	err = errors.Join(cmd.Wait(), readErr)
+	if err == nil && !follow && byCursor && !found {
+		s.cursorGone(shown)
+	}
+	return err
+}
+
+// cursorGone: the journal has no entry of our cursor. Where all it has is older than that, following from there would show nothing, also of what is written
+// with a clock that was set back.
+func (s *JournalSource) cursorGone(shown bool) {
+	s.opt.log().Warn("the journal does not hold the last entry that was read any more; what was removed before it was read cannot be counted", "cursor", s.pos.Cursor)
+	if shown {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noSeek = true
+	if now := time.Now(); s.pos.Time.After(now) {
+		s.pos.Time = now
+	}
 }
 
 // died takes note of why a child ended.

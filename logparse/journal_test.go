@@ -2,54 +2,76 @@ package logparse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
 )
 
-// TestFakeJournalctl is no test but the child that the tests below start: the test binary again.
+// TestFakeJournalctl is no test but the child that the tests below start: the test binary again. It has nine entries and dies after each three,
+// or does what FAKE says.
 func TestFakeJournalctl(t *testing.T) {
-	if os.Getenv("SPAREMX_FAKE_JOURNALCTL") == "" {
+	fake := os.Getenv("SPAREMX_FAKE_JOURNALCTL")
+	if fake == "" {
 		return
 	}
 	entry := func(i int) {
-		fmt.Printf(`{"MESSAGE":"entry %d \"__CURSOR\":\"false\"","__CURSOR":"c%d","__REALTIME_TIMESTAMP":"%d"}`+"\n", i, i, 1_700_000_000_000_000+i)
+		fmt.Printf(`{"MESSAGE":"entry %d of %d \"__CURSOR\":\"false\"","__CURSOR":"c%d","__REALTIME_TIMESTAMP":"%d"}`+"\n", i, os.Getpid(), i, 1_700_000_000_000_000+i)
 	}
-	after := 0
-	for _, a := range os.Args {
-		if c, ok := strings.CutPrefix(a, "--after-cursor="); ok {
-			if c == "gone" {
-				fmt.Fprintln(os.Stderr, "Failed to seek to cursor: Invalid argument")
-				os.Exit(1)
-			}
-			fmt.Sscanf(c, "c%d", &after)
-		}
-	}
-	if !slices.Contains(os.Args, "SYSLOG_FACILITY=2") {
-		fmt.Fprintln(os.Stderr, "no match given")
+	fail := func(text string) {
+		fmt.Fprintln(os.Stderr, text)
 		os.Exit(1)
 	}
-	for i := after + 1; i <= after+3 && i <= 9; i++ {
+	if !slices.Contains(os.Args, "SYSLOG_FACILITY=2") {
+		fail("no match given")
+	}
+	if fake == "noise" {
+		fail(strings.Repeat("noise ", 1<<18))
+	}
+	first := 1
+	for _, a := range os.Args {
+		if c, ok := strings.CutPrefix(a, "--cursor="); ok {
+			if _, err := fmt.Sscanf(c, "c%d", &first); err != nil {
+				fail("Failed to seek to cursor: Invalid argument")
+			}
+		}
+		if s, ok := strings.CutPrefix(a, "--since=@170000"); ok {
+			fmt.Sscanf(s, "0000.%06d", &first)
+		}
+	}
+	for i := first; i <= first+3 && i <= 9; i++ {
 		entry(i)
 	}
-	if after+3 < 9 {
-		os.Exit(1) // dies after three
+	if first+3 < 9 {
+		os.Exit(1)
 	}
-	io.Copy(io.Discard, os.Stdin) // /dev/null: at its end at once
-	time.Sleep(time.Minute)       // follows; ended by a signal
+	if !slices.Contains(os.Args, "--follow") {
+		os.Exit(0)
+	}
+	if fake == "stubborn" {
+		signal.Ignore(syscall.SIGTERM)
+		entry(10)
+		syscall.Pause()
+	}
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGTERM)
+	<-ended
+	os.Exit(0)
 }
 
-func fakeJournal() Journal {
-	return Journal{Command: []string{os.Args[0], "-test.run=^TestFakeJournalctl$", "--"}, Env: []string{"SPAREMX_FAKE_JOURNALCTL=1"}}
+func fakeJournal(as string) Journal {
+	return Journal{Command: []string{os.Args[0], "-test.run=^TestFakeJournalctl$", "--"}, Env: []string{"SPAREMX_FAKE_JOURNALCTL=" + as}}
 }
 
 func TestJournalGoesOnAfterItsChildDied(t *testing.T) {
-	src := NewJournal(fakeJournal(), Position{}, Options{FromStart: true})
+	src := NewJournal(fakeJournal("dies"), Position{}, Options{FromStart: true})
 	lines, stop := running(t, src)
 	for i := 1; i <= 9; i++ {
 		if l := next(t, lines); !strings.Contains(l, fmt.Sprintf("entry %d ", i)) {
@@ -62,13 +84,44 @@ func TestJournalGoesOnAfterItsChildDied(t *testing.T) {
 	}
 }
 
-func TestJournalWithACursorThatIsGoneGoesByTime(t *testing.T) {
-	src := NewJournal(fakeJournal(), Position{Cursor: "gone", Time: time.UnixMicro(1_700_000_000_000_002)}, Options{})
+func TestJournalThatRefusesTheCursorGoesByTime(t *testing.T) {
+	src := NewJournal(fakeJournal("dies"), Position{Cursor: "refused", Time: time.UnixMicro(1_700_000_000_000_002)}, Options{})
 	lines, stop := running(t, src)
 	if l := next(t, lines); !strings.Contains(l, "entry 3 ") {
 		t.Fatalf("got %q", l)
 	}
 	stop()
+}
+
+// TestJournalLeavesNoChild: not even one that does not end when it is told to.
+func TestJournalLeavesNoChild(t *testing.T) {
+	src := NewJournal(fakeJournal("stubborn"), Position{Cursor: "c8"}, Options{})
+	src.grace = 50 * time.Millisecond
+	lines, stop := running(t, src)
+	var pid int
+	for l := ""; !strings.Contains(l, "entry 10 "); {
+		l = next(t, lines)
+		fmt.Sscanf(l[strings.Index(l, " of "):], " of %d", &pid)
+	}
+	if err := syscall.Kill(pid, 0); err != nil {
+		t.Fatalf("child %d is not there: %v", pid, err)
+	}
+	stop()
+	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Fatalf("child %d is left: %v", pid, err)
+	}
+}
+
+func TestJournalKeepsLittleOfWhatItsChildSays(t *testing.T) {
+	src := NewJournal(fakeJournal("noise"), Position{}, Options{})
+	if err := src.child(context.Background(), nil, false); err == nil {
+		t.Fatal("no error")
+	} else {
+		src.died(err)
+	}
+	if st := src.Stats(); !strings.Contains(st.LastError, "noise noise") || len(st.LastError) > maxStderr+100 || st.Readable != ReadableNo {
+		t.Fatalf("%d bytes, %+v", len(st.LastError), st)
+	}
 }
 
 func TestReaderSource(t *testing.T) {
