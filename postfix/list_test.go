@@ -54,6 +54,17 @@ func TestDecodeJSON(t *testing.T) {
 	}
 }
 
+// What has two readings is left to encoding/json.
+func TestUnusualIsLeftToTheLibrary(t *testing.T) {
+	for _, line := range []string{`{"queue_id": "A", "queue_id": "B"}`, `{"queue_id": "A", "Sender": "x"}`, `{"queue_id": "A", "message_size": 1e3}`, `{"queue_id": "A"} x`,
+		`{"queue_id": "A", "recipients": [{"address": "a", "address": "b"}]}`, "{\"queue_id\": \"A\", \"sender\": \"\xff\"}"} {
+		s := scan{b: []byte(line), d: &decoder{}}
+		if m, ok := s.message(); ok {
+			t.Errorf("%s is taken for %+v", line, m)
+		}
+	}
+}
+
 // The message of the shape that Postfix writes must not take the slow way.
 func TestUsualShapeIsFast(t *testing.T) {
 	for line := range strings.Lines(outage) {

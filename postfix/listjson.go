@@ -84,7 +84,7 @@ func slowMessage(line []byte) (queue.Message, error) {
 	var o struct {
 		Queue      string `json:"queue_name"`
 		ID         string `json:"queue_id"`
-		Arrival    int64  `json:"arrival_time"`
+		Arrival    *int64 `json:"arrival_time"`
 		Size       int64  `json:"message_size"`
 		Forced     bool   `json:"forced_expire"`
 		Forced2    bool   `json:"force_expired"`
@@ -100,7 +100,10 @@ func slowMessage(line []byte) (queue.Message, error) {
 	if o.ID == "" {
 		return queue.Message{}, errors.New("an object without a queue_id")
 	}
-	m := queue.Message{ID: o.ID, Place: queue.ParsePlace(o.Queue), Arrived: time.Unix(o.Arrival, 0), Size: o.Size, Sender: sender(o.Sender), Forced: o.Forced || o.Forced2}
+	m := queue.Message{ID: o.ID, Place: queue.ParsePlace(o.Queue), Size: o.Size, Sender: sender(o.Sender), Forced: o.Forced || o.Forced2}
+	if o.Arrival != nil {
+		m.Arrived = time.Unix(*o.Arrival, 0)
+	}
 	for _, r := range o.Recipients {
 		m.Recipients = append(m.Recipients, queue.Recipient{Address: r.Address, Reason: r.Reason})
 	}
