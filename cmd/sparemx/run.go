@@ -219,6 +219,9 @@ func (a *agent) logs() []collector.Log {
 	for _, src := range a.sources {
 		logs = append(logs, collector.Log{Name: src.Name(), Stats: src.Stats(), Stalled: a.stalled.Load()})
 	}
+	if a.logErr != "" {
+		logs = append(logs, collector.Log{Name: "none", Stalled: true, Stats: logparse.SourceStats{Readable: logparse.ReadableNo, LastError: a.logErr}})
+	}
 	return logs
 }
 
@@ -314,9 +317,6 @@ func (h *house) status() status.Status {
 	}
 	for _, l := range a.logs() {
 		in.Logs = append(in.Logs, status.LogInput{Name: l.Name, Stats: l.Stats, Stalled: l.Stalled})
-	}
-	if a.logErr != "" {
-		in.Logs = append(in.Logs, status.LogInput{Name: "none", Stalled: true, Stats: logparse.SourceStats{Readable: logparse.ReadableNo, LastError: a.logErr}})
 	}
 	for i, n := range a.host.Notes {
 		in.Findings = append(in.Findings, status.Finding{ID: fmt.Sprintf("start-%d", i+1), Level: status.Warning, Text: n})
