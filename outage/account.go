@@ -71,6 +71,7 @@ type msg struct {
 	walk    uint16 // number of the last walk that showed it
 	missed  uint8  // complete walks in a row that did not show it
 	ended   bool   // the log said that it left the queue
+	moved   bool   // it goes on under another queue ID: more is 1 + index of that message, and it has no recipients of its own
 }
 
 type extra struct {
@@ -95,8 +96,16 @@ type account struct {
 	extra    []extra
 	messages [numFates]int
 	rcpts    [numFates]int
-	overflow int      // recipients first seen when the account was full
-	changed  func(op) // told each change that has to survive
+	causes   [256]int         // recipients that are held, by queue.Cause
+	delays   [256]*[256]int32 // recipients that were delivered, by the delayCode's two bytes
+	stubs    int              // messages that moved
+	changed  func(op)         // told each change that has to survive
+}
+
+// move says that the message with one queue ID goes on under another, as the journal keeps it.
+type move struct {
+	key, to            uint64
+	arrived, toArrived uint32
 }
 
 func newAccount(limit int, changed func(op)) *account {
@@ -109,7 +118,7 @@ func newAccount(limit int, changed func(op)) *account {
 func (a *account) at(i uint32) *msg { return &a.chunks[(i-1)/chunkSize][(i-1)%chunkSize] }
 
 // accepted returns the number of messages in the account.
-func (a *account) accepted() int { return int(a.n) }
+func (a *account) accepted() int { return int(a.n) - a.stubs }
 
 func (a *account) held() int    { return a.messages[Held] }
 func (a *account) missing() int { return a.messages[Unaccounted] }
@@ -129,32 +138,50 @@ func rcptHash(address string) uint32 {
 	return h.Sum32()
 }
 
-// find returns the message that had this queue ID when it arrived at arrived (Unix seconds; 0: the latest), 0 if there is none.
+// find returns the message that had this queue ID when it arrived at arrived (Unix seconds; 0: the latest), 0 if there is none. One that
+// was requeued is found by each ID it had.
 func (a *account) find(key uint64, arrived uint32) uint32 {
 	latest := a.index[key]
 	if latest == 0 || arrived == 0 {
-		return latest
+		return a.follow(latest)
 	}
 	for i := latest; i != 0; i = a.at(i).prev {
 		if apart(a.at(i).arrived, arrived) <= arrivalSlack {
-			return i
+			return a.follow(i)
 		}
 	}
 	// The same ID with another arrival is another message only when the one before is gone. Local time stamps jump by an hour twice a year.
-	if m := a.at(latest); !m.ended && !a.settledAll(m) && apart(m.arrived, arrived) <= 2*time.Hour {
+	if m := a.at(latest); !m.moved && !m.ended && !a.settledAll(m) && apart(m.arrived, arrived) <= 2*time.Hour {
 		return latest
 	}
 	return 0
+}
+
+// follow returns the message under the queue ID it has now. What was moved points to what is there already, so there is no circle.
+func (a *account) follow(i uint32) uint32 {
+	for i != 0 && a.at(i).moved {
+		i = a.at(i).more
+	}
+	return i
+}
+
+// exact returns the message that was added as key and arrived, whether it moved or not; 0 if there is none.
+func (a *account) exact(key uint64, arrived uint32) uint32 {
+	i := a.index[key]
+	for i != 0 && a.at(i).arrived != arrived {
+		i = a.at(i).prev
+	}
+	return i
 }
 
 func apart(x, y uint32) time.Duration {
 	return time.Duration(max(x, y)-min(x, y)) * time.Second
 }
 
-// add makes a message; 0 when the account is full.
+// add makes a message; 0 when the account is full. Those with one queue ID are kept in the order of their arrival, whatever the order in
+// which they are told.
 func (a *account) add(key uint64, arrived uint32) uint32 {
 	if int(a.n) >= a.limit {
-		a.overflow++
 		return 0
 	}
 	if int(a.n) == len(a.chunks)*chunkSize {
@@ -162,9 +189,71 @@ func (a *account) add(key uint64, arrived uint32) uint32 {
 	}
 	a.n++
 	m := a.at(a.n)
-	m.key, m.arrived, m.prev = key, arrived, a.index[key]
-	a.index[key] = a.n
+	m.key, m.arrived = key, arrived
+	head := a.index[key]
+	if head == 0 || a.at(head).arrived <= arrived {
+		m.prev = head
+		a.index[key] = a.n
+		return a.n
+	}
+	for a.at(head).prev != 0 && a.at(a.at(head).prev).arrived > arrived {
+		head = a.at(head).prev
+	}
+	m.prev, a.at(head).prev = a.at(head).prev, a.n
 	return a.n
+}
+
+// requeue has message i go on as key, arrived there at arrived. It reports whether that was news. A message already known by that name
+// (a walk, or a line of the log that came before) is the same one, and takes over what is known of the other.
+func (a *account) requeue(i uint32, key uint64, arrived uint32) bool {
+	from := a.at(i)
+	if from.moved {
+		return false
+	}
+	j := a.follow(a.exact(key, arrived))
+	if j == 0 {
+		for j = a.index[key]; j != 0 && apart(a.at(j).arrived, arrived) > arrivalSlack; j = a.at(j).prev {
+		}
+		j = a.follow(j)
+	}
+	if j == i {
+		return false
+	}
+	if j == 0 {
+		if j = a.add(key, arrived); j == 0 {
+			return false
+		}
+	}
+	to := a.at(j)
+	was := a.fate(from)
+	var rcpts []rcpt
+	a.each(from, func(r *rcpt) bool { rcpts = append(rcpts, *r); a.tally(*r, -1); return true })
+	if was != fateNone {
+		a.messages[was]--
+	}
+	touched := from.touched
+	from.moved, from.ended, from.first, from.more = true, true, rcpt{}, j
+	a.stubs++
+	for _, r := range rcpts {
+		if r.fate == Unaccounted {
+			r.fate = Held // it was missed because it has another name
+		}
+		if x := a.recipient(to, r.hash); x == nil || !x.fate.final() && (r.fate.final() || r.fate == Deleted) {
+			a.set(to, r, touched, false)
+		}
+	}
+	return true
+}
+
+// applyMove takes a move from the journal.
+func (a *account) applyMove(v move) {
+	i := a.exact(v.key, v.arrived)
+	if i == 0 {
+		if i = a.add(v.key, v.arrived); i == 0 {
+			return
+		}
+	}
+	a.requeue(i, v.to, v.toArrived)
 }
 
 // all calls f for each message until it returns false.
@@ -178,6 +267,9 @@ func (a *account) all(f func(*msg) bool) {
 
 // each calls f for each recipient of m until it returns false.
 func (a *account) each(m *msg, f func(*rcpt) bool) {
+	if m.moved {
+		return
+	}
 	if m.first.fate != fateNone && !f(&m.first) {
 		return
 	}
@@ -210,6 +302,21 @@ func (a *account) settledAll(m *msg) bool {
 	return all
 }
 
+// tally counts a recipient in, or out.
+func (a *account) tally(r rcpt, n int) {
+	a.rcpts[r.fate] += n
+	switch r.fate {
+	case Held:
+		a.causes[r.cause] += n
+	case Delivered:
+		page := &a.delays[r.delay>>8]
+		if *page == nil {
+			*page = new([256]int32)
+		}
+		(*page)[r.delay&0xff] += int32(n)
+	}
+}
+
 // set changes one recipient of a message, new or known, and keeps the sums. The cause of one that stays held is not worth keeping over a
 // restart; the next walk tells it again.
 func (a *account) set(m *msg, to rcpt, touched uint32, keep bool) {
@@ -223,10 +330,10 @@ func (a *account) set(m *msg, to rcpt, touched uint32, keep bool) {
 			m.more = uint32(len(a.extra))
 		}
 	} else {
-		a.rcpts[r.fate]--
+		a.tally(*r, -1)
 		*r = to
 	}
-	a.rcpts[to.fate]++
+	a.tally(to, 1)
 	m.touched = max(m.touched, touched)
 	if after := a.fate(m); after != before {
 		if before != fateNone {
@@ -251,7 +358,9 @@ func (a *account) put(m *msg, hash uint32, to Fate, cause queue.Cause, delay tim
 	case r.fate.final(), r.fate == Deleted && !to.final():
 		return false
 	case r.fate == to: // held as before, for another cause perhaps
+		a.tally(*r, -1)
 		r.cause = cause
+		a.tally(*r, 1)
 		return false
 	case r.fate == Unaccounted && to == Held && m.ended:
 		return false
@@ -263,15 +372,13 @@ func (a *account) put(m *msg, hash uint32, to Fate, cause queue.Cause, delay tim
 
 // apply takes a change from the journal.
 func (a *account) apply(o op) {
-	i := a.index[o.key]
-	for i != 0 && a.at(i).arrived != o.arrived {
-		i = a.at(i).prev
-	}
+	i := a.exact(o.key, o.arrived)
 	if i == 0 {
 		if i = a.add(o.key, o.arrived); i == 0 {
 			return
 		}
 	}
+	i = a.follow(i)
 	m := a.at(i)
 	a.set(m, o.rcpt, o.touched, false)
 	if o.rcpt.fate == Unaccounted {
@@ -279,9 +386,13 @@ func (a *account) apply(o op) {
 	}
 }
 
-// ops calls f for each recipient as the journal would keep it.
-func (a *account) ops(f func(op)) {
+// ops calls f for each recipient, and g for each message that moved, as the journal would keep it.
+func (a *account) ops(f func(op), g func(move)) {
 	a.all(func(m *msg) bool {
+		if m.moved {
+			to := a.at(m.more)
+			g(move{m.key, to.key, m.arrived, to.arrived})
+		}
 		a.each(m, func(r *rcpt) bool {
 			o := op{m.key, m.arrived, m.touched, *r}
 			if o.rcpt.fate == Unaccounted && !m.ended {

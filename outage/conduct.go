@@ -52,6 +52,9 @@ func (w *Watch) startDrain(ctx context.Context, r *record) {
 		return
 	}
 	ctx, stop := context.WithCancel(ctx)
+	if d.Config.Pace != queue.PaceWindow { // it only watches: as patient as we are
+		d.Config.Stuck = max(d.Config.Stuck, w.stuckAfter())
+	}
 	r.drain, r.stop = d, stop
 	before := r.Drain
 	w.running.Go(func() {
@@ -100,11 +103,18 @@ func add(a, b queue.Progress) queue.Progress {
 	return b
 }
 
+// stuckAfter is how long nothing has to move until it is taken to be stuck. Mail that is left to the holder's own timers is tried again
+// after maximal_backoff_time, at the next scan, which comes each queue_run_delay; a minute is for the attempt.
 func (w *Watch) stuckAfter() time.Duration {
-	if w.Stuck > 0 {
-		return w.Stuck
+	after := w.Stuck
+	if after <= 0 {
+		after = 10 * time.Minute
 	}
-	return 10 * time.Minute
+	if w.Pace != queue.PaceWindow || w.Drain == nil {
+		t := w.Timers.orDefault()
+		after = max(after, t.MaxBackoff+t.RunDelay+time.Minute)
+	}
+	return after
 }
 
 // still tells for how long nothing has moved since the recovery.
@@ -149,7 +159,13 @@ func (w *Watch) tellProgress(r *record, now time.Time) {
 		return
 	}
 	r.told = now
-	w.notify(progressNotice(r, w.Timers, now))
+	if r.State == probes.Up && !r.Back && now.Sub(r.Up) >= backAfter {
+		r.Back, r.dirty = true, true
+		w.notify(backNotice(r, w.Timers, now))
+	}
+	if !r.Back { // else there is no open incident any more that could be brought up to date
+		w.notify(progressNotice(r, w.Timers, now))
+	}
 	if r.Stuck && r.still(now) < progressEvery {
 		r.Stuck = false
 		r.dirty = true
@@ -161,6 +177,7 @@ func (w *Watch) tellProgress(r *record, now time.Time) {
 // close ends an outage: its report is written, its journal removed, people are told.
 func (w *Watch) close(r *record, now time.Time) {
 	w.stopDrain(r)
+	r.timed = timed{} // the last word is exact
 	rep := r.report(w.Timers)
 	rep.Closed, rep.State = now, "closed"
 	if rep.To.IsZero() {

@@ -24,6 +24,7 @@ import (
 //
 //	s JSON              what is known of the outage as a whole; the last one counts
 //	r KEY ARRIVED TOUCHED RCPT FATE CAUSE DELAY    the state of one recipient of one message; the last one counts
+//	m KEY ARRIVED KEY ARRIVED    a message goes on under another queue ID
 //	l JSON              one line of the list of lost mail
 //
 // It is only appended to. The first line that is torn or wrong ends it: what follows was not synced when the machine or the agent died.
@@ -32,6 +33,7 @@ import (
 const (
 	journalFlushAt = 256 << 10 // bytes held back at most between syncs
 	maxLine        = 1 << 20
+	journalGrown   = 8 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -55,6 +57,24 @@ func appendOp(b []byte, o op) []byte {
 		b = strconv.AppendUint(b, n, 10)
 	}
 	return b
+}
+
+func appendMove(b []byte, v move) []byte {
+	return fmt.Appendf(b, "m %x %d %x %d", v.key, v.arrived, v.to, v.toArrived)
+}
+
+func parseMove(b []byte) (v move, err error) {
+	f := bytes.Fields(b)
+	if len(f) != 4 {
+		return v, errors.New("not 4 fields")
+	}
+	var n [4]uint64
+	for i := range f {
+		if n[i], err = strconv.ParseUint(string(f[i]), [...]int{16, 10}[i%2], [...]int{64, 32}[i%2]); err != nil {
+			return v, err
+		}
+	}
+	return move{key: n[0], arrived: uint32(n[1]), to: n[2], toArrived: uint32(n[3])}, nil
 }
 
 func parseOp(b []byte) (o op, err error) {
@@ -86,7 +106,13 @@ type journal struct {
 	pending []byte
 	scratch []byte
 	broken  error // the file cannot be trusted; it is to be written anew
+	size    int64 // of the file
+	whole   int64 // its size when it was last written anew
 }
+
+// errGrown has a journal written anew because most of it is past. It grows by a line a second at least while mail is refused or delivered,
+// and an outage may last for weeks.
+var errGrown = errors.New("most of it is past")
 
 func (j *journal) add(payload []byte) {
 	j.pending = appendLine(j.pending, payload)
@@ -101,6 +127,11 @@ func (j *journal) add(payload []byte) {
 
 func (j *journal) op(o op) {
 	j.scratch = appendOp(j.scratch[:0], o)
+	j.add(j.scratch)
+}
+
+func (j *journal) move(v move) {
+	j.scratch = appendMove(j.scratch[:0], v)
 	j.add(j.scratch)
 }
 
@@ -121,7 +152,9 @@ func (j *journal) write() {
 		j.broken = errors.New("not yet written")
 		return
 	}
-	if _, err := j.f.Write(j.pending); err != nil {
+	n, err := j.f.Write(j.pending)
+	j.size += int64(n)
+	if err != nil {
 		j.broken = err
 	}
 	j.pending = j.pending[:0]
@@ -131,6 +164,9 @@ func (j *journal) write() {
 func (j *journal) sync(whole func(add func(payload []byte))) error {
 	dirty := len(j.pending) > 0
 	j.write()
+	if j.broken == nil && j.size > journalGrown && j.size > 4*j.whole {
+		j.broken = errGrown
+	}
 	if j.broken == nil {
 		if !dirty {
 			return nil
@@ -158,6 +194,7 @@ func (j *journal) sync(whole func(add func(payload []byte))) error {
 		return err
 	}
 	j.f, j.broken = f, nil
+	j.size, j.whole = int64(len(buf)), int64(len(buf))
 	j.pending = j.pending[:0]
 	return nil
 }

@@ -29,6 +29,16 @@ func recoveredNotice(rep *Report) alert.Notice {
 	}
 }
 
+// backNotice ends the incident of a primary that is back while its mail takes long: who is only called when something begins or ends would hear
+// of it an hour late, and be reminded meanwhile of an outage that is none any more. The report follows when the outage closes; the last
+// notice of kind Recovered is the one that carries it.
+func backNotice(r *record, timers Timers, now time.Time) alert.Notice {
+	n := progressNotice(r, timers, now)
+	n.Kind, n.Severity, n.Progress, n.Resolved = alert.Recovered, alert.Info, false, true
+	n.Text = "It takes mail again. What was held for it is being delivered; the report follows."
+	return n
+}
+
 func progressNotice(r *record, timers Timers, now time.Time) alert.Notice {
 	rep := r.report(timers)
 	n := alert.Notice{

@@ -40,6 +40,7 @@ type meta struct {
 	Drain       queue.Progress `json:"drain"`
 	Maintenance bool           `json:"maintenance,omitempty"`
 	Stuck       bool           `json:"stuck,omitempty"` // people were told
+	Back        bool           `json:"back,omitempty"`  // people were told that the primary is back, before all its mail is gone
 	Keys        []uint64       `json:"keys,omitempty"`  // of the refusals counted since the line before; one line, so that they and Refused are torn together
 }
 
@@ -63,6 +64,7 @@ type record struct {
 	drainDone time.Time    // when the last one ended by itself
 	stop      func()       // ends it
 	told      time.Time    // last progress notice
+	timed     timed
 }
 
 // lookback is how long before the first Bad probe the primary may have failed without a probe seeing it.
@@ -98,7 +100,7 @@ func openRecord(path string, limit int) (*record, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
 	}
-	r.j.f = f
+	r.j.f, r.j.size, r.j.whole = f, good, good
 	r.Interrupted++
 	r.dirty = true
 	return r, nil
@@ -129,6 +131,12 @@ func (r *record) load(from io.Reader) (int64, error) {
 				return err
 			}
 			r.acc.apply(o)
+		case 'm':
+			v, err := parseMove(body)
+			if err != nil {
+				return err
+			}
+			r.acc.applyMove(v)
 		case 'l':
 			var l Lost
 			if err := json.Unmarshal(body, &l); err != nil {
@@ -281,6 +289,10 @@ func (r *record) end(e queue.End, shorten func(string) string) {
 	if !e.Arrived.IsZero() {
 		sec = unix32(e.Arrived)
 	}
+	if e.Kind == queue.Requeued {
+		r.requeue(e, sec)
+		return
+	}
 	i := r.acc.find(keyOf(e.Instance, e.ID), sec)
 	if i == 0 {
 		return
@@ -293,6 +305,33 @@ func (r *record) end(e queue.End, shorten func(string) string) {
 	m.ended = true
 	for _, h := range r.open(m) {
 		r.move(m, h, to, queue.CauseNone, 0, e.At, Lost{ID: e.ID, Reason: "deleted by the operator"}, shorten)
+	}
+}
+
+// requeue takes that a message goes on under another queue ID (postsuper(1), "-r"). Its arrival stays: pickup copies the record of it. What
+// does not say the new ID says nothing: the next walk tells of it.
+func (r *record) requeue(e queue.End, arrived uint32) {
+	if e.NewID == "" || e.NewID == e.ID {
+		return
+	}
+	key := keyOf(e.Instance, e.ID)
+	for i := r.acc.index[key]; i != 0; i = r.acc.at(i).prev {
+		m := r.acc.at(i)
+		if arrived != 0 && apart(m.arrived, arrived) > arrivalSlack || m.arrived > unix32(e.At.Add(arrivalSlack)) {
+			continue // another message that had this ID
+		}
+		if m.moved {
+			return // told before
+		}
+		switch {
+		case r.acc.requeue(i, keyOf(e.Instance, e.NewID), m.arrived):
+			to := r.acc.at(m.more)
+			r.j.move(move{m.key, to.key, m.arrived, to.arrived})
+		case int(r.acc.n) >= r.acc.limit:
+			r.Overflow++
+			r.dirty = true
+		}
+		return
 	}
 }
 
@@ -397,89 +436,6 @@ func (r *record) endWalk(complete bool) {
 	})
 }
 
-// report builds the account as it stands.
-func (r *record) report(timers Timers) *Report {
-	rep := &Report{
-		Schema: Schema, ID: r.ID, Primary: r.Primary, Domains: r.Domains, From: r.from(), To: r.to(),
-		DetectedAfter: max(0, r.Detected.Sub(r.from())), Reason: r.Reason, Counts: counts(r.acc.messages), Recipients: counts(r.acc.rcpts),
-		Refused: r.Refused, Overflow: r.Overflow, LostCount: r.lostCount(), Lost: slices.Clone(r.lost), Drain: r.Drain, Flaps: r.Flaps,
-		Interrupted: r.Interrupted, Maintenance: r.Maintenance, State: "down",
-	}
-	if rep.Lost == nil {
-		rep.Lost = []Lost{}
-	}
-	if !rep.To.IsZero() {
-		rep.Duration = max(0, rep.To.Sub(rep.From))
-		rep.State = "recovering"
-		if r.State == probes.Up {
-			rep.State = "draining"
-		}
-	}
-	if r.drain != nil {
-		rep.Drain = r.drain.Progress()
-	}
-	hist := map[uint16]int{}
-	total, held := 0, map[string]int{}
-	var arrived []uint32
-	back := unix32(rep.To)
-	r.acc.all(func(m *msg) bool {
-		if !rep.To.IsZero() && (m.touched >= back || !r.acc.settledAll(m)) { // held at the recovery
-			arrived = append(arrived, m.arrived)
-		}
-		r.acc.each(m, func(x *rcpt) bool {
-			switch x.fate {
-			case Delivered:
-				hist[x.delay]++
-				total++
-			case Held:
-				held[x.cause.String()]++
-			}
-			return true
-		})
-		return true
-	})
-	if len(held) > 0 {
-		rep.HeldBy = held
-	}
-	rep.Delay = delays(hist, total)
-	if !rep.To.IsZero() {
-		if !r.First.IsZero() {
-			rep.FirstDelivery = max(0, r.First.Sub(rep.To))
-		}
-		if !r.Moved.IsZero() {
-			rep.TimeToEmpty = max(0, r.Moved.Sub(rep.To))
-		}
-		rep.OnTimers = timers.estimate(arrived, rep.From, rep.To)
-	}
-	return rep
-}
-
-// delays finds the percentiles (nearest rank) of what was counted by delayCode.
-func delays(hist map[uint16]int, total int) (d Delay) {
-	if total == 0 {
-		return d
-	}
-	codes := make([]uint16, 0, len(hist))
-	for c := range hist {
-		codes = append(codes, c)
-	}
-	slices.Sort(codes)
-	seen := 0
-	for _, c := range codes {
-		before := seen
-		seen += hist[c]
-		for _, p := range []struct {
-			rank int
-			to   *time.Duration
-		}{{(total + 1) / 2, &d.P50}, {(total*95 + 99) / 100, &d.P95}, {total, &d.Max}} {
-			if before < p.rank && p.rank <= seen {
-				*p.to = delayOf(c)
-			}
-		}
-	}
-	return d
-}
-
 // sync makes durable all that was told.
 func (r *record) sync() error {
 	if r.dirty {
@@ -493,7 +449,7 @@ func (r *record) sync() error {
 		meta, _ := json.Marshal(m)
 		add(append([]byte("s "), meta...))
 		var b []byte
-		r.acc.ops(func(o op) { b = appendOp(b[:0], o); add(b) })
+		r.acc.ops(func(o op) { b = appendOp(b[:0], o); add(b) }, func(v move) { b = appendMove(b[:0], v); add(b) })
 		for _, l := range r.lost {
 			data, _ := json.Marshal(l)
 			add(append([]byte("l "), data...))

@@ -242,19 +242,28 @@ type Timers struct {
 	MinBackoff, MaxBackoff, RunDelay time.Duration // minimal_backoff_time 300 s, maximal_backoff_time 4000 s, queue_run_delay 300 s if 0
 }
 
+// orDefault is t with Postfix's defaults where it says nothing.
+func (t Timers) orDefault() Timers {
+	or := func(d *time.Duration, def time.Duration) {
+		if *d <= 0 {
+			*d = def
+		}
+	}
+	or(&t.MinBackoff, 300*time.Second)
+	or(&t.MaxBackoff, 4000*time.Second)
+	or(&t.RunDelay, 300*time.Second)
+	return t
+}
+
 // estimate tells when messages that arrived at arrived would have been tried after the recovery: a message deferred at age a is tried again after
 // clamp(a, MinBackoff, MaxBackoff), at the next scan of the deferred queue (qmgr(8); qmgr_active.c, qmgr_active_defer).
 func (t Timers) estimate(arrived []uint32, from, to time.Time) *Estimate {
 	if len(arrived) == 0 {
 		return nil
 	}
-	or := func(d, def time.Duration) int64 {
-		if d <= 0 {
-			d = def
-		}
-		return max(1, int64(d/time.Second))
-	}
-	least, most, run := or(t.MinBackoff, 300*time.Second), or(t.MaxBackoff, 4000*time.Second), or(t.RunDelay, 300*time.Second)
+	t = t.orDefault()
+	seconds := func(d time.Duration) int64 { return max(1, int64(d/time.Second)) }
+	least, most, run := seconds(t.MinBackoff), seconds(t.MaxBackoff), seconds(t.RunDelay)
 	start, end := from.Unix(), to.Unix()
 	e := &Estimate{First: 1 << 62}
 	last := int64(-1)

@@ -54,6 +54,7 @@ type Watch struct {
 	Timers    Timers
 	Lifetime  time.Duration // how long the holder keeps mail (maximal_queue_lifetime); 5 d if 0
 	Stuck     time.Duration // nothing moves for so long: people are told, what cannot be pushed is no longer waited for; 10 min if 0
+	Pace      queue.Pace    // of the drains; unless it is PaceWindow, the holder's own timers have to have had their turn before mail is stuck
 	Limit     int           // most messages in one account; 2,000,000 if 0
 	Logger    *slog.Logger
 
@@ -65,8 +66,7 @@ type Watch struct {
 	byDom   map[string]string // domain -> primary
 	state   map[string]probes.State
 	since   map[string]time.Time
-	recent  []queue.Outcome // ring of the last minutes, for an outage that began before it was known
-	next    int
+	recent  recent               // outcomes of the last minutes, for an outage that began before it was known
 	closed  []*Report            // whose report could not be written yet
 	old     map[string]time.Time // keys of age notices that are open
 	stuck   map[string]bool      // primaries of which a stuck notice is open after the outage closed
@@ -76,8 +76,8 @@ type Watch struct {
 }
 
 const (
-	maxRecent     = 8192
 	maxOpen       = 1000
+	backAfter     = 5 * time.Minute // a drain that takes longer is no reason not to tell that the primary is back
 	progressEvery = 30 * time.Second
 	drainAgain    = time.Minute
 )
@@ -117,7 +117,10 @@ func (w *Watch) Restore(states map[string]probes.State) error {
 	w.init()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	names, err := w.Store.names(journalSuffix)
+	w.recent.j.path = filepath.Join(w.Store.Dir, recentName)
+	err := w.recent.load()
+	names, e := w.Store.names(journalSuffix)
+	err = errors.Join(err, e)
 	for _, name := range names {
 		path := filepath.Join(w.Store.Dir, name)
 		r, e := openRecord(path, w.Limit)
@@ -138,6 +141,11 @@ func (w *Watch) Restore(states map[string]probes.State) error {
 	for name, st := range states {
 		w.state[name] = st
 		r := w.open[name]
+		if now := time.Now(); r == nil && (st == probes.Down || st == probes.Recovering) { // its journal was not written in time, or is lost
+			if r = w.begin(name, probes.Transition{At: now, Since: now, To: probes.Down}); r == nil {
+				continue
+			}
+		}
 		if r == nil || st == probes.Unknown || st == r.State {
 			continue
 		}
@@ -191,11 +199,11 @@ func (w *Watch) begin(primary string, t probes.Transition) *record {
 	r := newRecord(m, w.Limit, journalPath(w.Store.Dir, m.ID))
 	w.open[primary] = r
 	w.totals.Outages[primary]++
-	for i := range w.recent {
-		if o := w.recent[(w.next+i)%len(w.recent)]; o.At.After(from.Add(-lookback)) && w.concerns(r, o) {
+	w.recent.each(func(o queue.Outcome) {
+		if o.At.After(from.Add(-lookback)) && w.concerns(r, o) {
 			r.outcome(o, w.Shorten)
 		}
-	}
+	})
 	w.notify(downNotice(r, t))
 	return r
 }
@@ -236,6 +244,10 @@ func (w *Watch) turn(r *record, t probes.Transition) {
 				last.To = time.Time{}
 			}
 			r.First = time.Time{}
+			if r.Back { // people were told that it is over
+				r.Back = false
+				w.notify(downNotice(r, t))
+			}
 		}
 		r.Up = time.Time{}
 		w.stopDrain(r)
@@ -280,7 +292,7 @@ func (w *Watch) OnOutcome(o queue.Outcome) {
 		w.totals.Diverted[o.Domain]++
 	}
 	if primary != "" && w.open[primary] == nil || o.Recipient == "" {
-		w.remember(o)
+		w.recent.add(o)
 	}
 	for _, r := range w.open {
 		if !w.concerns(r, o) {
@@ -293,16 +305,7 @@ func (w *Watch) OnOutcome(o queue.Outcome) {
 	}
 }
 
-func (w *Watch) remember(o queue.Outcome) {
-	if len(w.recent) < maxRecent {
-		w.recent = append(w.recent, o)
-		return
-	}
-	w.recent[w.next] = o
-	w.next = (w.next + 1) % maxRecent
-}
-
-// OnEnd takes a message that left the queue. A requeued one goes on under another queue ID, and is accounted for by that.
+// OnEnd takes a message that left the queue. One that was requeued goes on under another queue ID, which has to be told before outcomes under it are.
 func (w *Watch) OnEnd(e queue.End) {
 	w.init()
 	w.mu.Lock()
@@ -394,7 +397,7 @@ func (w *Watch) Sync() error {
 	w.init()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var err error
+	err := w.recent.sync()
 	for _, r := range w.open {
 		err = errors.Join(err, r.sync())
 	}

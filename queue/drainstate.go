@@ -97,6 +97,7 @@ type drainState struct {
 	listing   map[itemKey]bool // aside entries met in the walk under way
 	moved     time.Time
 	finals    int
+	listFrom  int     // finals when the walk under way began: what ends during it may have been shown by it
 	lastKey   itemKey // of the last delivery of a message that is not known
 	rate      [rateSpan]struct {
 		second int64
@@ -379,10 +380,15 @@ func (s *drainState) end(now time.Time, e End) bool {
 	if it == nil {
 		return false
 	}
-	s.moved = now
 	if it.out {
 		s.settle(it)
 	}
+	if e.Kind == Requeued { // still held, under another queue ID: the next listing finds it
+		s.forget(it)
+		delete(s.aside, it.key)
+		return true
+	}
+	s.moved = now
 	s.finish(it)
 	return true
 }
@@ -415,7 +421,7 @@ func live(list []*item) bool {
 }
 
 func (s *drainState) beginList(time.Time) {
-	s.settled = false
+	s.settled, s.listFrom = false, s.finals
 	s.listing = map[itemKey]bool{}
 }
 
@@ -449,7 +455,7 @@ func (s *drainState) endList(now time.Time, found []*item, l listing) {
 		}
 	}
 	s.p.Left, s.p.Hold, s.p.Causes = l.left, l.hold, l.causes
-	s.p.Total = max(s.p.Total, s.finals+l.left)
+	s.p.Total = max(s.p.Total, s.listFrom+l.left)
 	if first {
 		s.moved = now
 	}

@@ -94,7 +94,7 @@ func newAgent(ctx context.Context, cfg *config.Config, log *slog.Logger, metrics
 	a.outages = &outage.Watch{
 		Primaries: a.primaries, Store: &outage.Store{Dir: cfg.StatePath("outages"), Keep: cfg.Outages.Keep},
 		Drain: a.newDrain, Notify: a.notify, Classify: classify, Shorten: a.shorten(),
-		Planned: a.inMaintenance, Timers: timers(host.First()), Lifetime: host.Lifetime(), Stuck: time.Duration(cfg.Drain.Stuck), Logger: log,
+		Planned: a.inMaintenance, Timers: timers(host.First()), Lifetime: host.Lifetime(), Stuck: time.Duration(cfg.Drain.Stuck), Pace: pace(cfg), Logger: log,
 		Closed: a.onClosed,
 	}
 	if reports, err := a.outages.Store.List(); err != nil {
@@ -116,6 +116,12 @@ func newAgent(ctx context.Context, cfg *config.Config, log *slog.Logger, metrics
 
 func timers(s postfix.Settings) outage.Timers {
 	return outage.Timers{MinBackoff: s.MinBackoff, MaxBackoff: s.MaxBackoff, RunDelay: s.RunDelay}
+}
+
+// pace is how the drains go; config.Check has refused what is not known.
+func pace(cfg *config.Config) queue.Pace {
+	p, _ := queue.ParsePace(cfg.Drain.Pace)
+	return p
 }
 
 // openLogs takes up each log where it was left. A log that cannot be found is no reason not to start: it is shown, and said.
