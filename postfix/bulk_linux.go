@@ -12,7 +12,7 @@ import (
 // by itself (showq_json.c flushes after each), and to be woken for each costs several times what decoding it does; a pipe
 // that the Go runtime polls wakes it for every write even while nobody reads.
 const (
-	bulkPause = 2 * time.Millisecond  // between looks while output comes
+	bulkPause = 8 * time.Millisecond  // between looks while output comes: some 700 messages of a fast showq(8)
 	bulkIdle  = 50 * time.Millisecond // at most, while none comes
 	bulkSize  = 256 << 10             // bytes the pipe is to hold, so that the writer need not wait for us
 	setPipeSz = 1031                  // F_SETPIPE_SZ, fcntl(2)
