@@ -15,6 +15,7 @@ import (
 
 const (
 	maxText   = 200       // of a text from strangers, in characters
+	maxSaid   = 700       // of a sentence of our own
 	stuckFor  = time.Hour // mail older than this while the primary takes mail is worth a look
 	warnShare = 0.75      // of the lifetime: mail this old is worth a warning
 	staleScan = 5 * time.Minute
@@ -55,11 +56,11 @@ func Build(in Inputs) Status {
 	s.verdict(in)
 	s.logs(in)
 	for _, t := range in.Troubles {
-		s.trouble(Warning, clean(t))
+		s.trouble(Warning, said(t))
 	}
 	s.alerts(in)
 	for _, f := range in.Findings {
-		s.Findings = append(s.Findings, Finding{clean(f.ID), f.Level, clean(f.Text), clean(f.Fix)})
+		s.Findings = append(s.Findings, Finding{clean(f.ID), f.Level, said(f.Text), said(f.Fix)})
 	}
 	slices.SortStableFunc(s.Findings, func(a, b Finding) int { return b.Level.rank() - a.Level.rank() })
 	return s
@@ -131,7 +132,7 @@ var ageColumns = [...]struct {
 func (s *Status) held(in Inputs) {
 	switch {
 	case in.Queue == nil && in.Scan.Err != "":
-		s.HeldWhy = clean(in.Scan.Err)
+		s.HeldWhy = said(in.Scan.Err)
 		return
 	case in.Queue == nil:
 		s.HeldWhy = "the queue has not been looked at yet"
@@ -140,7 +141,7 @@ func (s *Status) held(in Inputs) {
 	q := in.Queue
 	if !in.Scan.Success || in.Now.Sub(q.At) > staleScan+10*in.Scan.Every {
 		why := cmp.Or(in.Scan.Err, "no scan since")
-		s.HeldWhy = clean(fmt.Sprintf("the last look at the queue that succeeded is %s old: %s", Ago(in.Now.Sub(q.At)), why))
+		s.HeldWhy = said(fmt.Sprintf("the last look at the queue that succeeded is %s old: %s", Ago(in.Now.Sub(q.At)), why))
 	}
 	h := &Held{
 		At: q.At, Messages: q.Total.Messages, Bytes: q.Total.Bytes, OldestAt: q.Oldest, OldestAge: q.OldestAge(in.Now).Seconds(),
@@ -300,7 +301,7 @@ func (s *Status) trouble(l Level, text string) {
 func (s *Status) logs(in Inputs) {
 	for _, l := range in.Logs {
 		st := l.Stats
-		row := Log{clean(l.Name), st.Readable.String(), l.Stalled, st.LastLine, st.Lines, st.LagBytes, st.LostBytes, clean(st.LastError)}
+		row := Log{clean(l.Name), st.Readable.String(), l.Stalled, st.LastLine, st.Lines, st.LagBytes, st.LostBytes, said(st.LastError)}
 		s.Logs = append(s.Logs, row)
 		switch {
 		case row.Readable == "no":
@@ -319,7 +320,7 @@ func (s *Status) alerts(in Inputs) {
 		return
 	}
 	a := in.Alerts
-	out := &Alerts{Open: []Incident{}, Channels: []Channel{}, Storage: clean(a.Storage)}
+	out := &Alerts{Open: []Incident{}, Channels: []Channel{}, Storage: said(a.Storage)}
 	if a.Maintenance.After(in.Now) {
 		s.Maintenance = a.Maintenance
 	}

@@ -10,8 +10,13 @@ import (
 // clean makes text from strangers safe to show on one line: control characters (ESC among them), invisible ones and those that
 // turn the direction of writing are written as escapes, line breaks as spaces, combining marks dropped, and it is cut at maxText characters.
 // What it returns it leaves as it is.
-func clean(s string) string {
-	plain := len(s) <= maxText
+func clean(s string) string { return cleanTo(s, maxText) }
+
+// said is clean for sentences of our own, which may quote strangers: what to type comes last in them, and is not to be cut off.
+func said(s string) string { return cleanTo(s, maxSaid) }
+
+func cleanTo(s string, most int) string {
+	plain := len(s) <= most
 	for i := 0; plain && i < len(s); i++ {
 		plain = s[i] >= ' ' && s[i] < 0x7f
 	}
@@ -38,7 +43,7 @@ func clean(s string) string {
 		}
 		i += size
 		w := utf8.RuneCountInString(out)
-		if n+w > maxText-3 && i < len(s) {
+		if n+w > most-3 && i < len(s) {
 			b.WriteString("...")
 			break
 		}

@@ -84,7 +84,7 @@ func (s *screen) head(st Status) {
 	level := st.Level.String()
 	gap := max(1, s.width-cells(left)-len(level)-len(at))
 	s.line(part{dim, left}, part{st.Level.style(), level}, part{"", strings.Repeat(" ", gap)}, part{dim, at})
-	for _, l := range wrap(st.Verdict, s.width, 3) {
+	for _, l := range wrap(st.Verdict, s.width, 5) {
 		s.line(part{bold, l})
 	}
 	for i, t := range st.Troubles {
@@ -92,7 +92,11 @@ func (s *screen) head(st Status) {
 			s.line(part{yellow, fmt.Sprintf("! and %d more", len(st.Troubles)-2)})
 			break
 		}
-		s.line(part{yellow, "! "}, part{"", t})
+		mark := part{yellow, "! "}
+		for _, l := range wrap(t, s.width-2, 5) {
+			s.line(mark, part{"", l})
+			mark.text = "  "
+		}
 	}
 	if !st.Maintenance.IsZero() {
 		s.line(part{yellow, "maintenance until " + clock(st.Maintenance, st.At)}, part{"", ": people are not called"})
@@ -265,7 +269,11 @@ func (s *screen) rest(st Status) {
 	}
 	bad := slices.DeleteFunc(slices.Clone(st.Findings), func(f Finding) bool { return f.Level == OK })
 	for _, f := range bad[:min(len(bad), 3)] {
-		row("finding", f.Level.style(), f.Text)
+		label := "finding"
+		for _, l := range wrap(f.Text, s.width-10, 3) {
+			row(label, f.Level.style(), l)
+			label = ""
+		}
 	}
 	row("agent", dim, strings.TrimSpace(fmt.Sprintf("%s %s", st.Version, st.Mode))+", up "+Ago(seconds(st.Uptime)))
 }

@@ -89,7 +89,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case errors.As(err, &code):
 		return int(code)
 	case strings.Contains(err.Error(), "try --help"), isUsage(err):
-		fmt.Fprintf(stderr, "sparemx: %v\n", err)
+		fmt.Fprintf(stderr, "sparemx: %s: try sparemx --help\n", strings.TrimSuffix(err.Error(), ", try --help"))
 		return exitUsage
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
