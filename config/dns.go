@@ -29,7 +29,10 @@ func (d *boundedDNS) LookupMX(ctx context.Context, name string) (mx []*net.MX, e
 }
 
 func (d *boundedDNS) LookupNetIP(ctx context.Context, network, host string) (addrs []netip.Addr, err error) {
-	err = d.ask(ctx, func(ctx context.Context) (err error) { addrs, err = d.resolver.LookupNetIP(ctx, network, host); return err })
+	err = d.ask(ctx, func(ctx context.Context) (err error) {
+		addrs, err = d.resolver.LookupNetIP(ctx, network, host)
+		return err
+	})
 	return addrs, err
 }
 
