@@ -247,7 +247,7 @@ func resumeIn(path, packed string, want FilePosition, at int64) (*tail, match, e
 
 func resumePlain(path string, f *os.File, fi os.FileInfo, want FilePosition, at int64) (*tail, match, error) {
 	var b [fingerprintBytes]byte
-	if n, err := f.ReadAt(b[:want.Head.Len], 0); n < want.Head.Len {
+	if n, err := f.ReadAt(b[:want.Head.Len], want.HeadAt); n < want.Head.Len {
 		return nil, another, notEOF(err)
 	}
 	if fingerprint(b[:want.Head.Len]) != want.Head {
@@ -285,12 +285,19 @@ func notEOF(err error) error {
 func resumeStream(path string, f *os.File, stream io.Reader, fi os.FileInfo, want FilePosition, at int64) (*tail, match, error) {
 	t := newStream(path, f, stream, fi)
 	var own nobody
-	need := max(want.Offset+int64(want.Rest.Len), int64(want.Head.Len))
+	if want.Offset == 0 {
+		at = want.HeadAt // NULs are no lines
+	}
+	headEnd := want.HeadAt + int64(want.Head.Len)
+	need := max(want.Offset+int64(want.Rest.Len), headEnd)
+	sameHead := func() bool {
+		return t.readTo() >= headEnd && t.lead == want.HeadAt && fingerprint(t.head[:want.Head.Len]) == want.Head
+	}
 	for t.readTo() < need {
 		if got, _ := t.read(own); got != grew {
 			break
 		}
-		if len(t.head) < want.Head.Len || fingerprint(t.head[:want.Head.Len]) != want.Head {
+		if t.readTo() >= headEnd && !sameHead() {
 			return nil, another, t.trouble
 		}
 		if t.readTo() >= need {
@@ -299,7 +306,7 @@ func resumeStream(path string, f *os.File, stream io.Reader, fi os.FileInfo, wan
 		t.p = int(min(t.readTo(), at) - t.base) // what is before at need not be kept
 		t.scan = t.p
 	}
-	if len(t.head) < want.Head.Len {
+	if !sameHead() {
 		return nil, another, t.trouble
 	}
 	if t.readTo() < want.Offset {

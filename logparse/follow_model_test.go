@@ -447,6 +447,14 @@ func TestEachLineOnceWhateverIsDoneToTheFile(t *testing.T) {
 func FuzzFollow(f *testing.F) {
 	f.Add([]byte{0, 0, 3, 10, 0, 4, 3, 10, 0, 5, 0, 14, 0})
 	f.Add([]byte{1, 3, 0, 5, 1, 0, 2, 10, 0})
+	// What went wrong once: a half line after NULs; a copy that was compressed, or begins with NULs like the file.
+	f.Add([]byte{1, 3, 242, 5, 51, 17, 34, 6, 253})
+	f.Add([]byte{0, 2, 78, 10, 143, 5, 55, 17, 203, 6, 154})
+	f.Add([]byte{1, 2, 158, 5, 91, 3, 48, 10, 232, 15, 202, 5, 169})
+	f.Add([]byte{1, 1, 237, 5, 7, 0, 115, 5, 115})
+	f.Add([]byte{1, 2, 103, 5, 191, 9, 201, 0, 144, 5, 235, 4, 78})
+	f.Add([]byte{1, 2, 3, 1, 50, 5, 181, 4, 181, 2, 12, 0, 129, 12, 23, 5, 67, 9, 95})
+	f.Add([]byte{1, 2, 48, 5, 81, 3, 151, 5, 205})
 	f.Fuzz(func(t *testing.T, script []byte) {
 		demand(t, script[:min(len(script), 121)])
 	})

@@ -1,7 +1,6 @@
 package logparse
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -287,17 +286,13 @@ func (s *FileSource) unseen(now time.Time) bool {
 			continue
 		}
 		t.mtime.Store(modTime(fi, 0))
-		// One that begins as main does now is main itself, compressed meanwhile.
-		head := make([]byte, fingerprintBytes)
-		n, _ := t.f.ReadAt(head, 0)
+		// What t holds from its start is a copy that is being made, and t not truncated yet.
 		queue = slices.DeleteFunc(queue, func(q *tail) bool {
-			q.read(nobody{}) // pump hands on what this read
-			same := min(n, len(q.head))
-			if len(q.head) == 0 || same > 0 && bytes.Equal(head[:same], q.head[:same]) {
-				q.close()
-				return true
+			if q.stream != nil || !t.beginsWith(q) {
+				return false
 			}
-			return false
+			q.close()
+			return true
 		})
 		if len(queue) == 0 {
 			return false

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -26,7 +28,8 @@ type tail struct {
 	stream  io.Reader // decompresses f; nil for a plain file
 	dev     uint64
 	ino     uint64
-	head    []byte // the first bytes of the file, up to fingerprintBytes, as far as read
+	lead    int64  // NULs at its start
+	head    []byte // the first bytes after them, up to fingerprintBytes, as far as read
 	buf     []byte
 	base    int64 // offset in the file of buf[0]
 	w       int   // buf[:w] is read
@@ -65,17 +68,57 @@ func newTail(name string, f *os.File, fi os.FileInfo, at int64, cut bool) (*tail
 	t.dev, t.ino = fileID(fi)
 	t.size.Store(max(fi.Size(), at))
 	t.mtime.Store(modTime(fi, at))
-	n := int(min(at, fingerprintBytes))
-	t.head = make([]byte, n, fingerprintBytes)
-	if _, err := f.ReadAt(t.head, 0); n > 0 && err != nil {
+	if err := t.readHead(at); err != nil {
 		return nil, err
 	}
+	n := int(min(at, fingerprintBytes))
 	if _, err := f.ReadAt(t.buf[:n], at-int64(n)); n > 0 && err != nil {
 		return nil, err
 	}
 	t.base, t.w, t.p, t.scan = at-int64(n), n, n, n
 	t.setMark()
 	return t, nil
+}
+
+// readHead finds where the text begins, before the offset at, and its first bytes.
+func (t *tail) readHead(at int64) error {
+	t.head = make([]byte, 0, fingerprintBytes)
+	if at == 0 {
+		return nil
+	}
+	t.lead = at
+	data, err := t.f.Seek(0, unix.SEEK_DATA) // over a hole at once; ENXIO: there is nothing else
+	if err != nil && !errors.Is(err, unix.ENXIO) {
+		data = 0
+	}
+	for from := data; err == nil && from < at; from += int64(len(t.buf)) {
+		b := t.buf[:min(int64(len(t.buf)), at-from)]
+		if _, err := t.f.ReadAt(b, from); err != nil {
+			return err
+		}
+		if nuls := len(b) - len(bytes.TrimLeft(b, "\x00")); nuls < len(b) {
+			t.lead = from + int64(nuls)
+			break
+		}
+	}
+	t.head = t.head[:min(at-t.lead, fingerprintBytes)]
+	_, err = t.f.ReadAt(t.head, t.lead)
+	if len(t.head) == 0 {
+		return nil
+	}
+	return err
+}
+
+// takeHead takes the head from what was read, b, if it goes on there.
+func (t *tail) takeHead(b []byte) {
+	if len(t.head) == 0 && t.readTo() == t.lead {
+		text := bytes.TrimLeft(b, "\x00")
+		t.lead += int64(len(b) - len(text))
+		b = text
+	} else if t.readTo() != t.lead+int64(len(t.head)) {
+		return
+	}
+	t.head = append(t.head, b[:min(len(b), fingerprintBytes-len(t.head))]...)
 }
 
 // modTime is the time of the last modification that was read: just before the file's own if there is something and none of it was read.
@@ -88,7 +131,7 @@ func modTime(fi os.FileInfo, at int64) int64 {
 
 // reset starts the same open file again from its first byte.
 func (t *tail) reset() {
-	t.head = t.head[:0]
+	t.lead, t.head = 0, t.head[:0]
 	t.base, t.w, t.p, t.scan, t.cut = 0, 0, 0, 0, false
 	t.size.Store(0)
 	t.mtime.Store(0)
@@ -102,18 +145,18 @@ func (t *tail) position() FilePosition {
 }
 
 func (t *tail) positionAt(off int64, cut bool) FilePosition {
+	p := FilePosition{Device: t.dev, Inode: t.ino, Size: t.size.Load(), ModTime: t.mtime.Load(), HeadAt: t.lead}
+	if off <= t.lead {
+		// A half line, not handed on, is all that tells this file from others; NULs alone tell nothing.
+		p.Head = fingerprint(t.head)
+		return p
+	}
 	end := int(off - t.base)
-	head := t.head[:min(int64(len(t.head)), off)]
-	if off == 0 {
-		head = t.head // a half line, not handed on, is all that tells this file from others
-	}
-	return FilePosition{
-		Device: t.dev, Inode: t.ino, Offset: off, Cut: cut,
-		Size: t.size.Load(), ModTime: t.mtime.Load(),
-		Head: fingerprint(head),
-		Tail: fingerprint(t.buf[max(0, end-fingerprintBytes):end]),
-		Rest: fingerprint(t.buf[end:min(t.w, end+fingerprintBytes)]),
-	}
+	p.Offset, p.Cut = off, cut
+	p.Head = fingerprint(t.head[:min(int64(len(t.head)), off-t.lead)])
+	p.Tail = fingerprint(t.buf[max(0, end-fingerprintBytes):end])
+	p.Rest = fingerprint(t.buf[end:min(t.w, end+fingerprintBytes)])
+	return p
 }
 
 // lag is how much is there and not handed on.
@@ -132,6 +175,20 @@ func (t *tail) same() bool {
 		return false
 	}
 	return bytes.Equal(now[:n], t.buf[t.w-n:t.w])
+}
+
+// beginsWith tells whether the plain file holds all of q at its start, by the fingerprints.
+func (t *tail) beginsWith(q *tail) bool {
+	fi, err := q.f.Stat()
+	if err != nil || fi.Size() == 0 {
+		return err == nil
+	}
+	all, err := newTail(q.name, q.f, fi, fi.Size(), false)
+	if err != nil {
+		return false
+	}
+	_, m, err := resumePlain(t.name, t.f, fi, all.position(), 0)
+	return m == itself && err == nil
 }
 
 // fresh is what a look at the file found.
@@ -210,9 +267,7 @@ func (t *tail) read(lock interface {
 		return nothingNew, nil
 	}
 	lock.Lock()
-	if have := len(t.head); have < fingerprintBytes && t.readTo() == int64(have) {
-		t.head = append(t.head, t.buf[t.w:t.w+min(n, fingerprintBytes-have)]...)
-	}
+	t.takeHead(t.buf[t.w : t.w+n])
 	t.w += n
 	lock.Unlock()
 	return grew, nil

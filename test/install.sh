@@ -9,7 +9,7 @@ set -eu
 
 # program to look for : package that has it
 parts="postfix:postfix prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager
-logrotate:logrotate rsyslogd:rsyslog gcc:gcc unshare:util-linux"
+logrotate:logrotate rsyslogd:rsyslog /lib/systemd/systemd-journal-remote:systemd-journal-remote gcc:gcc unshare:util-linux"
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 missing() {
