@@ -166,8 +166,25 @@ func (p *Postfix) writeConfig(c Conf) {
 		"scache unix - - n - 1 scache",
 		"postlog unix-dgram n - n - 1 postlogd",
 	}
-	write(p.t, filepath.Join(p.Config, "main.cf"), 0o644, append(main, c.Main...)...)
+	write(p.t, filepath.Join(p.Config, "main.cf"), 0o644, lastOfEach(append(main, c.Main...))...)
 	write(p.t, filepath.Join(p.Config, "master.cf"), 0o644, append(master, c.Master...)...)
+}
+
+// lastOfEach keeps of each parameter the last line. Every daemon would warn of a parameter that stands twice, and so many warnings at once
+// can fill the socket of postlogd before it reads it: Postfix then waits for itself.
+func lastOfEach(lines []string) []string {
+	name := func(line string) string { n, _, _ := strings.Cut(line, "="); return strings.TrimSpace(n) }
+	last := map[string]int{}
+	for i, line := range lines {
+		last[name(line)] = i
+	}
+	var kept []string
+	for i, line := range lines {
+		if last[name(line)] == i {
+			kept = append(kept, line)
+		}
+	}
+	return kept
 }
 
 // Start starts the master, waits until it listens, and fails the test if it does not.
