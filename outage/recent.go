@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/sparemx/sparemx/alert"
@@ -20,18 +21,34 @@ const (
 // recent are the outcomes of the last minutes: an outage is known some seconds after it began, and mail that came in these seconds belongs to
 // its account. They are kept in a file, so that an agent that is ended in these very seconds knows them too.
 type recent struct {
-	ring []queue.Outcome
-	next int
-	j    journal
+	ring  []queue.Outcome
+	next  int
+	fresh int // so many of the youngest are not in the file's lines yet
+	j     journal
 }
 
+// add is on the path of each line: what is put into words is only what is still in the ring at the next sync.
 func (c *recent) add(o queue.Outcome) {
-	o.Reply = alert.Clean(o.Reply, maxReason) // text from strangers, kept up to maxRecent times
+	if len(o.Reply) > maxReason { // text from strangers, kept up to maxRecent times
+		o.Reply = strings.Clone(o.Reply[:maxReason])
+	}
 	c.put(o)
+	c.fresh = min(c.fresh+1, len(c.ring))
+}
+
+// write puts the fresh ones into words.
+func (c *recent) write() {
+	skip := len(c.ring) - c.fresh
+	c.fresh = 0
 	if c.j.path == "" {
 		return
 	}
-	c.j.json('o', o)
+	c.each(func(o queue.Outcome) {
+		if skip--; skip < 0 {
+			o.Reply = alert.Clean(o.Reply, maxReason)
+			c.j.json('o', o)
+		}
+	})
 }
 
 func (c *recent) put(o queue.Outcome) {
@@ -82,6 +99,7 @@ func (c *recent) load() error {
 
 // sync makes durable what was added. The file is written anew, without what is past, when it has grown.
 func (c *recent) sync() error {
+	c.write()
 	if c.j.f == nil && len(c.j.pending) == 0 && c.j.broken == nil {
 		return nil // nothing was ever told
 	}
@@ -99,6 +117,7 @@ func (c *recent) sync() error {
 			if last.Sub(o.At) > lookback+recentLonger {
 				return
 			}
+			o.Reply = alert.Clean(o.Reply, maxReason)
 			if data, err := json.Marshal(o); err == nil {
 				add(append([]byte("o "), data...))
 			}
