@@ -23,7 +23,7 @@ func testMeta() meta {
 // what was synced, and the log told again from the position saved after the last sync. The account has to be what a plain map of
 // (message, recipient) to fate says, each time.
 func TestAccountAgainstOracle(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(30) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		dir := t.TempDir()
 		path := filepath.Join(dir, "20260301T120000Z.journal")
@@ -36,6 +36,7 @@ func TestAccountAgainstOracle(t *testing.T) {
 			o   *queue.Outcome
 			end *queue.End
 			rej *Reject
+			see *queue.Message // a walk shows it
 		}
 		type who struct {
 			id, to  string
@@ -55,10 +56,34 @@ func TestAccountAgainstOracle(t *testing.T) {
 			end := queue.End{Instance: "postfix", ID: id, Arrived: arrived, Kind: queue.Done}
 			var evs []event
 			allDone := true
+			outcome := func(a string) queue.Outcome {
+				return queue.Outcome{Instance: "postfix", ID: end.ID, Arrived: arrived, Recipient: a, Domain: queue.AddressDomain(a), Result: queue.DeferredResult, Cause: queue.CauseRefused}
+			}
 			for _, a := range to {
-				o := queue.Outcome{Instance: "postfix", ID: id, Arrived: arrived, Recipient: a, Domain: queue.AddressDomain(a), Result: queue.DeferredResult, Cause: queue.CauseRefused}
-				fate := Held
-				evs = append(evs, event{o: clonep(o, at)})
+				evs = append(evs, event{o: clonep(outcome(a), at)})
+			}
+			shown := queue.Message{Instance: "postfix", Arrived: arrived, Place: queue.Deferred}
+			for _, a := range to {
+				shown.Recipients = append(shown.Recipients, queue.Recipient{Address: a})
+			}
+			see := func() {
+				m := shown
+				m.ID = end.ID
+				evs = append(evs, event{see: &m})
+			}
+			for n := range []int{0, 0, 1, 2}[rng.IntN(4)] { // postsuper -r
+				old := end.ID
+				end.ID = fmt.Sprintf("R%d-%d", i%40, n)
+				if rng.IntN(2) == 0 {
+					see() // a walk may be ahead of the log
+				}
+				evs = append(evs, event{end: &queue.End{At: at, Instance: "postfix", ID: old, Kind: queue.Requeued, NewID: end.ID}})
+				if rng.IntN(2) == 0 {
+					see()
+				}
+			}
+			for _, a := range to {
+				o, fate := outcome(a), Held
 				switch rng.IntN(5) {
 				case 0:
 					o.Result, fate = queue.Bounced, Bounced
@@ -105,6 +130,10 @@ func TestAccountAgainstOracle(t *testing.T) {
 				r.end(*e.end, nil)
 			case e.rej != nil:
 				r.reject(e.rej.At, e.rej.Key)
+			case e.see != nil:
+				r.beginWalk(t0)
+				r.visit(*e.see, nil)
+				r.endWalk(false)
 			}
 		}
 		saved := 0
@@ -112,6 +141,10 @@ func TestAccountAgainstOracle(t *testing.T) {
 		for i := 0; i < len(log); i++ {
 			tell(log[i])
 			switch rng.IntN(20) {
+			case 3: // the file is written anew
+				if rng.IntN(3) == 0 {
+					r.j.broken = errGrown
+				}
 			case 0, 1: // sync; then the position is saved, or the agent dies in between
 				if err := r.sync(); err != nil {
 					t.Fatal(err)
@@ -127,8 +160,8 @@ func TestAccountAgainstOracle(t *testing.T) {
 				}
 				r.j.write()
 				data, err := os.ReadFile(path)
-				if err != nil {
-					t.Fatal(err)
+				if err != nil || r.j.broken != nil { // an agent that could not write; another case
+					continue
 				}
 				cut := synced + rng.Int64N(int64(len(data))-synced+1)
 				if err := os.WriteFile(path, data[:cut], 0o600); err != nil {
@@ -160,6 +193,30 @@ func TestAccountAgainstOracle(t *testing.T) {
 		}
 		if r.acc.messages != want || r.acc.accepted() != len(worst) {
 			t.Fatalf("seed %d: %d messages %v, truth %d %v", seed, r.acc.accepted(), r.acc.messages, len(worst), want)
+		}
+		var causes [256]int
+		delivered := 0
+		r.acc.all(func(m *msg) bool {
+			r.acc.each(m, func(x *rcpt) bool {
+				if x.fate == Held {
+					causes[x.cause]++
+				} else if x.fate == Delivered {
+					delivered++
+				}
+				return true
+			})
+			return true
+		})
+		counted := 0
+		for _, page := range r.acc.delays {
+			if page != nil {
+				for _, n := range page {
+					counted += int(n)
+				}
+			}
+		}
+		if causes != r.acc.causes || counted != delivered {
+			t.Fatalf("seed %d: the sums kept are not those of a walk: %v, %v; %d, %d", seed, r.acc.causes[:25], causes[:25], counted, delivered)
 		}
 		c := r.report(Timers{}).Counts
 		if c.Accepted != c.Delivered+c.Bounced+c.Expired+c.Deleted+c.StillHeld+c.Unaccounted || c.Accepted != len(worst) {
