@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,12 @@ type agent struct {
 
 	mu      sync.Mutex // of the tracker: lines of several sources come from several goroutines
 	tracker *logparse.Tracker
+
+	saved struct { // what savePositions saved last; it is called by one goroutine
+		positions map[string]logparse.Position
+		at        time.Time
+		size      int // of the tracker, bytes
+	}
 }
 
 // newAgent builds everything and starts nothing. The error says what to type; what is merely missing is logged and shown.
@@ -374,6 +381,9 @@ func (a *agent) keepPositions(ctx context.Context) error {
 	}
 }
 
+// savedFor is how long nothing is written while no line comes: a disk that cannot be written is noticed then, too.
+const savedFor = 10 * time.Second
+
 // savePositions saves, in this order: the account of open outages, the tracker, the positions. Each covers at least all lines up to
 // the positions saved after it, and telling it lines twice changes nothing; so a crash at any moment loses nothing.
 func (a *agent) savePositions() error {
@@ -382,8 +392,12 @@ func (a *agent) savePositions() error {
 	for _, src := range a.sources {
 		positions[src.Name()] = src.Position()
 	}
-	var tracker bytes.Buffer
-	err := a.tracker.Save(&tracker)
+	if reflect.DeepEqual(positions, a.saved.positions) && time.Since(a.saved.at) < savedFor {
+		a.mu.Unlock() // no line has come, so the tracker is as it was, too
+		return a.outages.Sync()
+	}
+	tracker := bytes.NewBuffer(make([]byte, 0, a.saved.size+a.saved.size/8)) // grown by doubling it would be twice as much garbage each second
+	err := a.tracker.Save(tracker)
 	a.mu.Unlock()
 	if err != nil {
 		return err
@@ -397,5 +411,9 @@ func (a *agent) savePositions() error {
 	if err := durable.WriteFile(a.cfg.StatePath("tracker.bin"), tracker.Bytes(), 0o600); err != nil {
 		return err
 	}
-	return logparse.SavePositions(a.cfg.StatePath("positions.json"), positions)
+	if err := logparse.SavePositions(a.cfg.StatePath("positions.json"), positions); err != nil {
+		return err
+	}
+	a.saved.positions, a.saved.at, a.saved.size = positions, time.Now(), tracker.Len()
+	return nil
 }

@@ -3,10 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sparemx/sparemx/alert"
 	"github.com/sparemx/sparemx/logparse"
+	"github.com/sparemx/sparemx/outage"
+	"github.com/sparemx/sparemx/probes"
 	"github.com/sparemx/sparemx/queue"
 )
 
@@ -15,9 +19,10 @@ func (a *agent) watchSelf(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var (
-		last   *queue.Snapshot
-		before = time.Now()
-		began  = before
+		last    *queue.Snapshot
+		before  = time.Now()
+		began   = before
+		settled = before
 	)
 	for {
 		select {
@@ -38,6 +43,10 @@ func (a *agent) watchSelf(ctx context.Context) error {
 		}
 		if now.Sub(began) > time.Minute { // give it time to look at everything once
 			a.judgeLog(now)
+			if now.Sub(settled) > time.Minute {
+				settled = now
+				a.settle(now)
+			}
 		}
 	}
 }
@@ -72,4 +81,70 @@ func (a *agent) judgeLog(now time.Time) {
 	}
 	a.log.Warn(n.Title, "why", oneLine(why))
 	a.notify(n)
+}
+
+// settle ends incidents that nobody will end: what an agent before us told people of, and what is no longer so, or of a primary that is no
+// longer configured.
+func (a *agent) settle(now time.Time) {
+	for _, i := range a.alerts.Status().Incidents {
+		if !i.Resolved.IsZero() {
+			continue
+		}
+		if why := a.moot(i, now); why != "" {
+			a.log.Info("an incident is over", "incident", i.Key, "why", why)
+			a.notify(alert.Notice{Kind: i.Kind, Key: i.Key, Resolved: true, At: now, Title: "Over: " + i.Title, Text: why})
+		}
+	}
+}
+
+// moot tells why an open incident is over; "" when it is not, or when that cannot be told.
+func (a *agent) moot(i alert.IncidentStatus, now time.Time) string {
+	_, name, _ := strings.Cut(i.Key, "/")
+	switch i.Kind {
+	case alert.Blind:
+		if a.watcher.Blind().Sight == probes.Sighted {
+			return "The primaries can be probed."
+		}
+		return ""
+	case alert.LogStalled:
+		if !a.stalled.Load() {
+			return "The log is read."
+		}
+		return ""
+	case alert.PrimaryDown, alert.Stuck, alert.Age:
+	default:
+		return ""
+	}
+	at := slices.IndexFunc(a.primaries, func(p probes.Primary) bool { return p.Name == name })
+	if at < 0 {
+		return name + " is no longer configured."
+	}
+	if slices.ContainsFunc(a.outages.Open(), func(r *outage.Report) bool { return r.Primary == name }) {
+		return ""
+	}
+	snap := a.scanner.Latest()
+	switch i.Kind {
+	case alert.PrimaryDown:
+		for _, st := range a.watcher.Snapshot() {
+			if st.Primary.Name == name && st.State == probes.Up {
+				return name + " takes mail."
+			}
+		}
+	case alert.Stuck:
+		if snap != nil && a.scanner.Status().Success && snap.Held(a.primaries[at].Domains...).Messages == 0 {
+			return "Nothing is held for it."
+		}
+	case alert.Age:
+		life := a.host.Lifetime()
+		if snap == nil || !a.scanner.Status().Success || life == 0 {
+			return ""
+		}
+		for _, d := range a.primaries[at].Domains {
+			if v := snap.Domains[d]; v != nil && v.OldestAge(now) > life*3/4 {
+				return ""
+			}
+		}
+		return "The oldest mail held for it is young."
+	}
+	return ""
 }
