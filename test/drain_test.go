@@ -42,11 +42,11 @@ func TestADrainDoesNotFloodThePrimary(t *testing.T) {
 			}
 			primary := rig.StoppedSink(t, c.how)
 			backup := rig.Backup(t, rig.Conf{}, map[string]string{"example.org": primary.Addr})
+			agent := rig.StartAgent(t, rig.AgentConf{YAML: beside(backup) + strings.Replace(quick, "timeout: 3s", "timeout: 30s", 1)})
+			waitState(t, agent, 15*time.Second, "down")
 			var truth rig.Truth
 			backup.Inject(rig.Load{N: c.n, To: "user%d@example.org"}, &truth)
 			backup.WaitHeld(60*time.Second, c.n)
-			agent := rig.StartAgent(t, rig.AgentConf{YAML: beside(backup) + strings.Replace(quick, "timeout: 3s", "timeout: 30s", 1)})
-			waitState(t, agent, 15*time.Second, "down")
 			agent.WaitMetric(15*time.Second, rig.Is(float64(c.n)), "sparemx_queue_held_messages")
 
 			primary.Up()
@@ -81,7 +81,8 @@ func TestADrainDoesNotFloodThePrimary(t *testing.T) {
 
 func waitTaken(t *testing.T, primary *rig.Sink, n int, limit time.Duration) {
 	t.Helper()
-	rig.Eventually(t, limit, fmt.Sprintf("%d messages at the primary (it has %d)", n, primary.Counts().Taken), func() bool { return primary.Counts().Taken >= n })
+	defer func() { t.Logf("the primary: %+v", primary.Counts()) }()
+	rig.Eventually(t, limit, fmt.Sprintf("%d messages at the primary", n), func() bool { return primary.Counts().Taken >= n })
 }
 
 // plainFlush does with "postqueue -s" what the drain was measured with, looks for 40 s, and logs what came of it.
