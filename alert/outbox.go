@@ -154,6 +154,9 @@ func (a *Alerts) save() {
 	data, err := json.Marshal(savedBook{1, a.book.muted, a.book.incidents, a.book.ended})
 	a.mu.Unlock()
 	if err == nil {
+		err = os.MkdirAll(filepath.Dir(o.path), 0o700) // it may have been removed under us
+	}
+	if err == nil {
 		err = durable.WriteFile(o.path, data, 0o600)
 	}
 	before, after := o.settle(gen, err)

@@ -160,12 +160,30 @@ func (j *journal) write() {
 	j.pending = j.pending[:0]
 }
 
+// errGone has a journal written anew because its file was removed or replaced under us.
+var errGone = errors.New("the file is gone")
+
+func (j *journal) gone() bool {
+	if j.f == nil {
+		return false
+	}
+	ours, err := j.f.Stat()
+	if err != nil {
+		return true
+	}
+	there, err := os.Stat(j.path)
+	return errors.Is(err, os.ErrNotExist) || err == nil && !os.SameFile(ours, there)
+}
+
 // sync makes durable all that was added. whole writes the content of a file that has to be written anew.
 func (j *journal) sync(whole func(add func(payload []byte))) error {
 	dirty := len(j.pending) > 0
 	j.write()
 	if j.broken == nil && j.size > journalGrown && j.size > 4*j.whole {
 		j.broken = errGrown
+	}
+	if j.broken == nil && j.gone() {
+		j.broken = errGone
 	}
 	if j.broken == nil {
 		if !dirty {

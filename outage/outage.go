@@ -52,6 +52,7 @@ type record struct {
 	lost  []Lost
 	own   map[string]bool
 	j     journal
+	torn  int64 // bytes of its end that were not whole when it was opened
 
 	rejects rejectKeys
 	walk    uint16
@@ -88,6 +89,9 @@ func openRecord(path string, limit int) (*record, error) {
 	}
 	r := newRecord(meta{}, limit, path)
 	good, err := r.load(f)
+	if info, e := f.Stat(); e == nil {
+		r.torn = info.Size() - good
+	}
 	if err == nil && r.ID == "" {
 		err = errors.New("nothing in it is whole")
 	}

@@ -128,6 +128,9 @@ func (w *Watch) Restore(states map[string]probes.State) error {
 			err = errors.Join(err, e, setAside(path))
 			continue
 		}
+		if r.torn > 0 && w.Logger != nil {
+			w.Logger.Warn("the end of the account of an outage is not whole and is left out; what is still held is counted again from the queue", "file", path, "bytes", r.torn)
+		}
 		if done, e := w.Store.load(r.ID + reportSuffix); e == nil && !done.Closed.IsZero() {
 			err = errors.Join(err, r.j.close(true)) // it was closed; only the removal was cut short
 			continue
