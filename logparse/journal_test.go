@@ -149,10 +149,16 @@ func TestReaderStopsWhileItsReadWaits(t *testing.T) {
 	stop()
 }
 
+func journalctlOf(shows bool) func(context.Context) error {
+	if shows {
+		return func(context.Context) error { return nil }
+	}
+	return func(context.Context) error { return errors.New("nothing") }
+}
+
 func TestDiscover(t *testing.T) {
 	now := time.Now()
-	none := func(context.Context) error { return fmt.Errorf("nothing") }
-	some := func(context.Context) error { return nil }
+	none, some := journalctlOf(false), journalctlOf(true)
 	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text), ModTime: now} }
 	for _, c := range []struct {
 		name, maillog string
