@@ -28,9 +28,10 @@ e2e: build ## end-to-end tests against real parts
 install-test: ## install what the end-to-end tests need (as root), or say what is missing
 	./test/install.sh
 
-check: ## gofmt, vet, docs fresh
-	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt clean: $$unformatted"; exit 1; }
+check: ## gofmt, vet, modules tidy
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go' | xargs ls 2>/dev/null)); test -z "$$unformatted" || { echo "not gofmt clean: $$unformatted"; exit 1; }
 	$(GO) vet ./...
+	$(GO) mod tidy -diff
 	$(GO) mod verify >/dev/null
 
 fuzz: ## each fuzz target for FUZZTIME (30s)

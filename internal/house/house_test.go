@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -115,5 +116,34 @@ func TestNothingHappensBeforeMain(t *testing.T) {
 				t.Errorf("%s: func init: let main call it", f.path)
 			}
 		}
+	}
+}
+
+// Each module we depend on has its reason in docs/HACKING.md.
+func TestEachDependencyHasItsReason(t *testing.T) {
+	mod, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile("../../docs/HACKING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for line := range strings.Lines(string(mod)) {
+		f := strings.Fields(line)
+		if len(f) != 2 || !strings.Contains(f[0], "/") || f[0] == "module" {
+			continue
+		}
+		found++
+		// In the table the host of the module is left out where it is the usual one, and "x/sys" may stand beside its sister.
+		path := strings.TrimPrefix(f[0], "github.com/")
+		parts := strings.Split(path, "/")
+		if last := parts[len(parts)-1]; !strings.Contains(string(doc), path) && !strings.Contains(string(doc), last) {
+			t.Errorf("docs/HACKING.md does not say why %s is here", f[0])
+		}
+	}
+	if found < 10 {
+		t.Errorf("%d direct dependencies found in go.mod", found)
 	}
 }
