@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -114,7 +115,7 @@ func TestADirectoryThatTakesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "gone")
 	f := &fake{title: "webhook"}
 	a := start(t, dir, f)
-	if err := os.Remove(dir); err != nil {
+	if err := errors.Join(os.Remove(dir), os.WriteFile(dir, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	run(t, a)
@@ -127,7 +128,7 @@ func TestADirectoryThatTakesNothing(t *testing.T) {
 	if s := a.Status().Storage; !strings.Contains(s, "in memory alone") {
 		t.Fatalf("%q", s)
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
 	a.Notify(up("up"))
