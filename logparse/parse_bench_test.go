@@ -3,12 +3,16 @@ package logparse
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/sparemx/sparemx/queue"
+	"golang.org/x/sys/unix"
 )
 
 // mix is a million lines of the real logs, one after another, as in the order of a busy host.
@@ -93,19 +97,102 @@ func BenchmarkNaive(b *testing.B) {
 	benchLines(b, data, func() { naive(data) })
 }
 
-// BenchmarkParseToNaive does both by turns and reports how many times the time of the naive scan parsing and counting takes: both
-// suffer alike from whatever else the machine does.
+// BenchmarkParseToNaive does both by turns, each on one thread, and reports how many times the CPU of the naive scan parsing and counting takes.
+// CPU, not time: other work on the machine does not count.
 func BenchmarkParseToNaive(b *testing.B) {
 	data := mix(b)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	var ours, theirs time.Duration
 	for b.Loop() {
-		t0 := time.Now()
+		t0 := threadCPU(b)
 		naive(data)
-		t1 := time.Now()
+		t1 := threadCPU(b)
 		parseAndCount(data)
-		ours, theirs = ours+time.Since(t1), theirs+t1.Sub(t0)
+		ours, theirs = ours+threadCPU(b)-t1, theirs+t1-t0
 	}
+	lines := float64(bytes.Count(data, []byte("\n"))) * float64(b.N)
 	b.ReportMetric(float64(ours)/float64(theirs), "times-naive")
+	b.ReportMetric(lines/ours.Seconds(), "lines/cpu-s")
+	b.ReportMetric(lines/theirs.Seconds(), "naive-lines/cpu-s")
+}
+
+// threadCPU is the CPU, user and system, that this thread has taken.
+func threadCPU(tb testing.TB) time.Duration {
+	tb.Helper()
+	return rusage(tb, unix.RUSAGE_THREAD)
+}
+
+func rusage(tb testing.TB, who int) time.Duration {
+	tb.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(who, &u); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkTrackFresh gives the tracker messages that it has never seen, each with its whole life: a connection, six lines of the queue, a deferral and a
+// delivery. [BenchmarkTrack] repeats the same few.
+func BenchmarkTrackFresh(b *testing.B) {
+	const messages = 100_000
+	var log bytes.Buffer
+	at := benchNow
+	for i := range messages {
+		at = at.Add(10 * time.Millisecond)
+		stamp := at.Format("Jan _2 15:04:05")
+		id := fmt.Sprintf("4jWbLw%07dz%d", i, i%10)
+		for _, l := range [...]string{
+			"smtpd[11]: connect from c.example.org[192.0.2.7]",
+			"smtpd[11]: " + id + ": client=c.example.org[192.0.2.7]",
+			"cleanup[12]: " + id + ": message-id=<" + id + "@example.org>",
+			"qmgr[13]: " + id + fmt.Sprintf(": from=<s%d@example.net>, size=4321, nrcpt=1 (queue active)", i%1000),
+			"smtp[14]: " + id + fmt.Sprintf(": to=<r%d@example.org>, relay=none, delay=30, delays=0.1/0.01/30/0, dsn=4.4.1, status=deferred (connect to mx1.example.org[192.0.2.1]:25: Connection timed out)", i%500),
+			"qmgr[13]: " + id + fmt.Sprintf(": from=<s%d@example.net>, size=4321, nrcpt=1 (queue active)", i%1000),
+			"smtp[14]: " + id + fmt.Sprintf(": to=<r%d@example.org>, relay=mx1.example.org[192.0.2.1]:25, delay=300, delays=299/0.01/0.3/0.1, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as %d)", i%500, i),
+			"qmgr[13]: " + id + ": removed",
+		} {
+			fmt.Fprintf(&log, "%s mx2 postfix/%s\n", stamp, l)
+		}
+	}
+	data := log.Bytes()
+	arrived, outcomes := 0, 0
+	benchLines(b, data, func() {
+		var p Parser
+		var ev Event
+		t := Tracker{OnArrival: func(queue.Arrival) { arrived++ }, OnOutcome: func(queue.Outcome) { outcomes++ }}
+		eachOf(data, func(line []byte) {
+			p.Parse(line, benchNow, &ev)
+			t.Track(&ev)
+		})
+	})
+	if arrived != messages*b.N || outcomes != 2*messages*b.N {
+		b.Fatalf("%d arrivals, %d outcomes of %d messages, %d times", arrived, outcomes, messages, b.N)
+	}
+}
+
+// BenchmarkFollowIdle follows a file that nobody writes to for a second an iteration and reports the share of a core that it takes.
+// Run it with -benchtime 10x.
+func BenchmarkFollowIdle(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "mail.log")
+	if err := os.WriteFile(path, []byte("one line\n"), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	begun, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- NewFile(path, Position{}, FileOptions{Options: Options{FromStart: true}}).Run(ctx, func([]byte) { close(begun) })
+	}()
+	<-begun
+	before := rusage(b, unix.RUSAGE_SELF)
+	for b.Loop() {
+		<-time.After(time.Second)
+	}
+	b.ReportMetric(100*float64(rusage(b, unix.RUSAGE_SELF)-before)/float64(b.Elapsed()), "%-of-a-core")
+	cancel()
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
 }
 
 func BenchmarkTrack(b *testing.B) {
