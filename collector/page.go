@@ -24,7 +24,6 @@ type page struct {
 	families map[string]*pageFamily
 	order    []*pageFamily
 	out      []byte
-	zip      *gzip.Writer
 }
 
 // pageFamily is one family of the catalog.
@@ -213,6 +212,10 @@ const maxScrapes = 8
 // textHandler answers scrapes that take text, and leaves the others to rest.
 func (c *Collector) textHandler(rest http.Handler) http.Handler {
 	places := make(chan struct{}, maxScrapes)
+	zips := sync.Pool{New: func() any { // 1.2 MB each, which need not stay
+		z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is a constant that exists
+		return z
+	}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		format := expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...)
 		if format.FormatType() != expfmt.TypeTextPlain || r.URL.Query().Has("name[]") {
@@ -244,12 +247,11 @@ func (c *Collector) textHandler(rest http.Handler) http.Handler {
 			return
 		}
 		h.Set("Content-Encoding", "gzip")
-		if p.zip == nil {
-			p.zip, _ = gzip.NewWriterLevel(w, gzip.BestSpeed) // the level is a constant that exists
-		}
-		p.zip.Reset(w)
-		p.zip.Write(out)
-		p.zip.Close()
+		zip := zips.Get().(*gzip.Writer)
+		defer zips.Put(zip)
+		zip.Reset(w)
+		zip.Write(out)
+		zip.Close()
 	})
 }
 
