@@ -69,7 +69,8 @@ type Watch struct {
 	recent  recent               // outcomes of the last minutes, for an outage that began before it was known
 	closed  []*Report            // whose report could not be written yet
 	old     map[string]time.Time // keys of age notices that are open
-	stuck   map[string]bool      // primaries of which a stuck notice is open after the outage closed
+	stuck   map[string]bool      // primaries of which a stuck notice is open, or may be
+	looked  map[string]bool      // primaries of which a snapshot was seen: an earlier agent may have left age notices open
 	totals  Totals
 	status  Status
 	running sync.WaitGroup
@@ -86,7 +87,7 @@ func (w *Watch) init() {
 	w.once.Do(func() {
 		w.wake = make(chan struct{}, 1)
 		w.open, w.state, w.since = map[string]*record{}, map[string]probes.State{}, map[string]time.Time{}
-		w.old, w.stuck = map[string]time.Time{}, map[string]bool{}
+		w.old, w.stuck, w.looked = map[string]time.Time{}, map[string]bool{}, map[string]bool{}
 		w.totals = Totals{Outages: map[string]int{}, Messages: map[Fate]int{}, Diverted: map[string]uint64{}, Flushes: map[string]int{}}
 		w.adopt(w.Primaries)
 	})
@@ -140,6 +141,9 @@ func (w *Watch) Restore(states map[string]probes.State) error {
 			continue
 		}
 		w.open[r.Primary] = r
+		if r.Stuck {
+			w.stuck[r.Primary] = true
+		}
 	}
 	for name, st := range states {
 		w.state[name] = st
@@ -384,14 +388,18 @@ func (w *Watch) OnSnapshot(s *queue.Snapshot) {
 		case old && !w.old[key].Equal(oldest):
 			w.old[key] = oldest
 			w.notify(ageNotice(p.Name, oldest, life, now, s.Held(p.Domains...)))
-		case !old && !w.old[key].IsZero():
+		case !old && (!w.old[key].IsZero() || !w.looked[p.Name]): // alert drops the end of what was not open
 			delete(w.old, key)
 			w.notify(alert.Notice{Kind: alert.Age, Key: key, Resolved: true, Title: "The oldest mail held for " + p.Name + " is young again", At: now, Labels: labels(p.Name)})
 		}
-		if w.stuck[p.Name] && w.open[p.Name] == nil && s.Held(p.Domains...).Messages == 0 {
+		if (w.stuck[p.Name] || !w.looked[p.Name]) && w.open[p.Name] == nil && s.Held(p.Domains...).Messages == 0 {
 			delete(w.stuck, p.Name)
 			w.notify(unstuckNotice(p.Name, now))
 		}
+		if w.open[p.Name] == nil && s.Held(p.Domains...).Messages > 0 && !w.looked[p.Name] {
+			w.stuck[p.Name] = true
+		}
+		w.looked[p.Name] = true
 	}
 }
 
@@ -501,10 +509,12 @@ func (w *Watch) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			w.running.Wait()
 			w.mu.Lock()
+			err := w.recent.sync()
 			for _, r := range w.open {
 				r.dirty = true
-				w.journalErr(r.sync())
+				err = errors.Join(err, r.sync())
 			}
+			w.journalErr(err)
 			w.mu.Unlock()
 			return ctx.Err()
 		case <-tick.C:
