@@ -56,6 +56,9 @@ func (q *Queue) list(ctx context.Context, inst Instance, yield func(queue.Messag
 	if limit <= 0 {
 		limit = time.Minute
 	}
+	if end, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(end))
+	}
 	listing, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	// postqueue -j since 3.1. A version that is not known is taken for a new one.
@@ -75,8 +78,9 @@ func (q *Queue) list(ctx context.Context, inst Instance, yield func(queue.Messag
 		Bulk: true,
 		Read: func(r io.Reader) error { return decode(bufio.NewReaderSize(r, 64<<10), emit) },
 	})
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return fmt.Errorf("%w: queue of %s: postqueue %s has not finished within %v", ErrTimeout, inst.Name, arg, limit)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: queue of %s: postqueue %s has not finished within %v: does it hang? postfix -c %s status",
+			ErrTimeout, inst.Name, arg, limit.Round(10*time.Millisecond), inst.ConfigDir)
 	}
 	return explainQueue(err, inst, "")
 }
