@@ -59,6 +59,17 @@ func (c *cli) runAgent(ctx context.Context) error {
 		return err
 	}
 	h := &house{cli: c, log: c.logger(), started: time.Now(), reloads: make(chan chan error)}
+	// Before the rest takes its time: a hangup that comes while we start is a reload, not the end.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	unlock, err := lockState(cfg.State)
+	defer unlock()
+	if errors.Is(err, errLocked) {
+		return err
+	} else if err != nil {
+		h.log.Warn("nothing keeps a second agent out of the state directory", "err", err)
+	}
 	h.metrics = collector.New(collector.Config{
 		Primaries: cfg.Primaries(), Version: version, Mode: string(config.Postfix), Start: h.started, NoCompat: !*cfg.Metrics.Compat,
 		Runtime: true, Log: h.log, Sources: h.sources(),
@@ -81,7 +92,7 @@ func (c *cli) runAgent(ctx context.Context) error {
 		Addresses: cfg.Web.Listen, WebConfig: cfg.Web.Config, Metrics: h.metrics.Handler(), Status: h.status, Ready: h.ready, Log: h.log,
 	}
 	servers.Go(func() { cancel(web.Serve(ctx)) })
-	servers.Go(func() { h.reloadOnHangup(ctx) })
+	servers.Go(func() { h.reloadOnHangup(ctx, hup) })
 
 	for _, p := range first.primaries {
 		h.log.Info("primary", "name", p.Name, "domains", len(p.Domains))
@@ -190,10 +201,7 @@ func (h *house) reload(ctx context.Context) error {
 	}
 }
 
-func (h *house) reloadOnHangup(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+func (h *house) reloadOnHangup(ctx context.Context, hup <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -53,7 +53,9 @@ func (c *cli) addStatus(app *kingpin.Application) {
 }
 
 func (c *cli) showStatus(ctx context.Context, socket string, asJSON, again bool) (code int, err error) {
-	body, err := askSocket(ctx, socket, http.MethodGet, "/v1/status", nil)
+	asking, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	body, err := askSocket(asking, socket, http.MethodGet, "/v1/status", nil)
 	if err != nil {
 		return exitUnknown, err
 	}
