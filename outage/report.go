@@ -3,6 +3,7 @@ package outage
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -256,7 +257,9 @@ func (t Timers) orDefault() Timers {
 }
 
 // estimate tells when messages that arrived at arrived would have been tried after the recovery: a message deferred at age a is tried again after
-// clamp(a, MinBackoff, MaxBackoff), at the next scan of the deferred queue (qmgr(8); qmgr_active.c, qmgr_active_defer).
+// clamp(a, MinBackoff, MaxBackoff), at the next scan of the deferred queue (qmgr(8); qmgr_active.c, qmgr_active_defer). When the scans come is
+// not known: it is the mean over some moments. It leaves out for how long qmgr holds a destination for dead, so it is rather too
+// short than too long.
 func (t Timers) estimate(arrived []uint32, from, to time.Time) *Estimate {
 	if len(arrived) == 0 {
 		return nil
@@ -265,24 +268,30 @@ func (t Timers) estimate(arrived []uint32, from, to time.Time) *Estimate {
 	seconds := func(d time.Duration) int64 { return max(1, int64(d/time.Second)) }
 	least, most, run := seconds(t.MinBackoff), seconds(t.MaxBackoff), seconds(t.RunDelay)
 	start, end := from.Unix(), to.Unix()
-	e := &Estimate{First: 1 << 62}
-	last := int64(-1)
+	apart := max(10, (end-start)/4096) // messages nearer to one another than this are as one
 	arrived = slices.Clone(arrived)
 	slices.Sort(arrived)
-	for _, a := range arrived {
-		if int64(a)/10 == last { // to 10 s
-			continue
-		}
-		last = int64(a) / 10
-		at := int64(a)
-		for i := 0; at < end && i < 100_000; i++ {
-			at += min(max(at-int64(a), least), most)
-			if off := (at - start) % run; off > 0 { // scans come each run seconds
-				at += run - off
+	const phases = 5
+	var first, last int64
+	for p := range int64(phases) {
+		scan := start + p*run/phases
+		soonest, latest, before := int64(math.MaxInt64), int64(0), int64(-1)
+		for _, a := range arrived {
+			if int64(a)/apart == before {
+				continue
 			}
+			before = int64(a) / apart
+			at := int64(a)
+			for i := 0; at < end && i < 100_000; i++ {
+				at += min(max(at-int64(a), least), most)
+				if off := ((at-scan)%run + run) % run; off > 0 {
+					at += run - off
+				}
+			}
+			soonest, latest = min(soonest, at-end), max(latest, at-end)
 		}
-		d := time.Duration(at-end) * time.Second
-		e.First, e.Last = min(e.First, d), max(e.Last, d)
+		first += max(0, soonest)
+		last += latest
 	}
-	return e
+	return &Estimate{First: time.Duration(first) * time.Second / phases, Last: time.Duration(last) * time.Second / phases}
 }
