@@ -114,6 +114,8 @@ func replyCause(text []byte, code int, dsn queue.Code, server bool) queue.Cause 
 	case hasFold(text, "unverified address"), hasFold(text, "address verification in progress"):
 		return queue.CauseUnverified
 	case hasFold(text, "rate limit"), hasFold(text, "ratelimit"), hasFold(text, "connection limit"), hasFold(text, "rate exceeded"),
+		// smtpd(8), smtpd_client_message_rate_limit and smtpd_client_recipient_rate_limit: "450 4.7.1 Error: too much mail from ..."
+		hasFold(text, "too much mail"), hasFold(text, "too many recipients from"), hasFold(text, "slow down"),
 		hasFold(text, "too many messages"), hasFold(text, "limit exceeded") && code/100 != 5, hasFold(text, "concurrency limit"):
 		return queue.CauseRate
 	case code == 421, hasFold(text, "too many connections"), hasFold(text, "service not available"), hasFold(text, "service unavailable; try"),

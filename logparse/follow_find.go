@@ -263,16 +263,8 @@ func resumePlain(path string, f *os.File, fi os.FileInfo, want FilePosition, at 
 	if fingerprint(b[:want.Tail.Len]) != want.Tail {
 		return nil, another, nil
 	}
-	m := itself
-	if n, err := f.ReadAt(b[:want.Rest.Len], want.Offset); n < want.Rest.Len {
-		if m = shorter; notEOF(err) != nil {
-			return nil, another, err
-		}
-	} else if fingerprint(b[:n]) != want.Rest {
-		return nil, another, nil
-	}
 	t, err := newTail(path, f, fi, at, want.Cut)
-	return t, m, err
+	return t, itself, err
 }
 
 func notEOF(err error) error {
@@ -289,7 +281,7 @@ func resumeStream(path string, f *os.File, stream io.Reader, fi os.FileInfo, wan
 		at = want.HeadAt // NULs are no lines
 	}
 	headEnd := want.HeadAt + int64(want.Head.Len)
-	need := max(want.Offset+int64(want.Rest.Len), headEnd)
+	need := max(want.Offset, headEnd)
 	sameHead := func() bool {
 		return t.readTo() >= headEnd && t.lead == want.HeadAt && fingerprint(t.head[:want.Head.Len]) == want.Head
 	}
@@ -319,16 +311,10 @@ func resumeStream(path string, f *os.File, stream io.Reader, fi os.FileInfo, wan
 	if start := end - want.Tail.Len; start < 0 || fingerprint(t.buf[start:end]) != want.Tail {
 		return nil, another, nil
 	}
-	m := itself
-	if rest := t.buf[end:min(t.w, end+want.Rest.Len)]; len(rest) < want.Rest.Len {
-		m = shorter
-	} else if fingerprint(rest) != want.Rest {
-		return nil, another, nil
-	}
 	if p := int(at - t.base); p >= 0 {
 		t.p, t.scan, t.cut = p, p, want.Cut
 		t.setMark()
-		return t, m, nil
+		return t, itself, nil
 	}
 	return nil, another, nil
 }

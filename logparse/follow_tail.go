@@ -21,7 +21,7 @@ const (
 //
 // The buffer holds [history | not handed on]: at least the last fingerprintBytes before the next line stay, for the fingerprint of
 // Position and for proving, after each read, that the file is still the one that was read. Position looks only at what lies
-// before w, and Run writes only behind it, except where it holds FileSource.mu.
+// before mark, and Run writes only behind it, except where it holds FileSource.mu.
 type tail struct {
 	name    string
 	f       *os.File
@@ -155,7 +155,6 @@ func (t *tail) positionAt(off int64, cut bool) FilePosition {
 	p.Offset, p.Cut = off, cut
 	p.Head = fingerprint(t.head[:min(int64(len(t.head)), off-t.lead)])
 	p.Tail = fingerprint(t.buf[max(0, end-fingerprintBytes):end])
-	p.Rest = fingerprint(t.buf[end:min(t.w, end+fingerprintBytes)])
 	return p
 }
 

@@ -43,7 +43,6 @@ type FilePosition struct {
 	HeadAt  int64       `json:"head_at,omitempty"` // where the text begins: NULs before it are in every file that was truncated under a writer that does not append
 	Head    Fingerprint `json:"head,omitzero"`     // of the first bytes of text: not beyond Offset, but at Offset 0 of what was read and not handed on
 	Tail    Fingerprint `json:"tail,omitzero"`     // of the bytes that end at Offset
-	Rest    Fingerprint `json:"rest,omitzero"`     // of what was read from Offset on and not handed on, as of a half line: before it there may be nothing but NULs, in any file
 	Cut     bool        `json:"cut,omitempty"`     // Offset is inside a line longer than MaxLine that was handed on: skip to its end
 }
 
@@ -75,7 +74,7 @@ func (p FilePosition) valid() bool {
 	ok := func(f Fingerprint) bool {
 		return f.Len >= 0 && f.Len <= fingerprintBytes && (f.Len == 0) == (f.Sum == "")
 	}
-	return p.Offset >= 0 && p.Size >= 0 && ok(p.Head) && ok(p.Tail) && ok(p.Rest) && int64(p.Tail.Len) <= p.Offset && p.HeadAt >= 0 && (p.Offset == 0 || int64(p.Head.Len) <= p.Offset-p.HeadAt)
+	return p.Offset >= 0 && p.Size >= 0 && ok(p.Head) && ok(p.Tail) && int64(p.Tail.Len) <= p.Offset && p.HeadAt >= 0 && (p.Offset == 0 || int64(p.Head.Len) <= p.Offset-p.HeadAt)
 }
 
 type positionsFile struct {
