@@ -267,7 +267,7 @@ func (s *Sink) recipient() string {
 			s.second, s.rate = now, 0
 		}
 		if s.rate++; s.rate > s.how.MaxRate {
-			return "450 4.7.1 too much mail, slow down"
+			return "450 4.7.1 Error: too much mail from 127.0.0.1"
 		}
 	}
 	return ""
