@@ -245,20 +245,28 @@ func (t *Tracker) outcome(ev *Event, m *tracked, now int64) {
 	m = t.agree(ev, m, now, implied)
 	arrived := implied
 	first := false
+	var id, to string // those that are kept in any case, so that an outcome need not hold texts of its own
 	if m != nil {
+		id = m.key.id
 		arrived = m.arrived
 		if m.flags&flagEnded == 0 { // else the line was read before, or came late
-			first = t.recipient(m, ev.To, result)
+			to, first = t.recipient(m, ev.To, result)
 			t.touch(m, now)
 		}
 	}
 	if t.OnOutcome == nil {
 		return
 	}
+	if id == "" {
+		id = string(ev.QueueID)
+	}
+	if to == "" {
+		to = string(ev.To)
+	}
 	reply := ev.Reply[:min(len(ev.Reply), maxReply)]
 	t.OnOutcome(queue.Outcome{
-		At: ev.Time, Instance: t.names.of(ev.Instance), ID: string(ev.QueueID), Arrived: time.Unix(0, arrived).In(ev.Time.Location()),
-		Service: t.names.of(ev.Path), Recipient: string(ev.To), Domain: t.names.domain(ev.To), NextHop: t.names.nextHop(ev),
+		At: ev.Time, Instance: t.names.of(ev.Instance), ID: id, Arrived: time.Unix(0, arrived).In(ev.Time.Location()),
+		Service: t.names.of(ev.Path), Recipient: to, Domain: t.names.domain(ev.To), NextHop: t.names.nextHop(ev),
 		Result: result, Code: ev.DSN, Cause: CauseOf(ev), Reply: string(reply), Age: ev.Delay, Stages: ev.Delays, First: first,
 	})
 }
@@ -301,20 +309,21 @@ func resultOf(s Status) queue.Result {
 	return queue.ResultUnknown
 }
 
-// recipient notes a recipient's state and tells whether it is seen for the first time.
-func (t *Tracker) recipient(m *tracked, address []byte, state queue.Result) bool {
+// recipient notes a recipient's state. It returns the address as it is kept, "" if it is not, and whether it is seen for the first time.
+func (t *Tracker) recipient(m *tracked, address []byte, state queue.Result) (kept string, first bool) {
 	for i := range m.recipients {
 		if r := &m.recipients[i]; r.address == string(address) {
 			r.state = state
-			return false
+			return r.address, false
 		}
 	}
 	if len(m.recipients) >= or(t.MaxRecipients, defaultMaxRecipients) || len(address) > maxAddress {
-		return false
+		return "", false
 	}
-	m.recipients = append(m.recipients, recipient{string(address), state})
+	kept = string(address)
+	m.recipients = append(m.recipients, recipient{kept, state})
 	t.rcpts++
-	return true
+	return kept, true
 }
 
 // expire takes qmgr's "status=expired": each recipient that was put off last time is given up on.

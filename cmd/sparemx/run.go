@@ -37,7 +37,7 @@ func (c *cli) addRun(app *kingpin.Application) {
 		if os.Getenv("GOGC") == "" {
 			// The agent is a guest on a mail server. Between scans it makes little garbage, so that memory is worth more than the CPU
 			// that collecting more often takes.
-			debug.SetGCPercent(25)
+			debug.SetGCPercent(20)
 		}
 		return c.runAgent(ctx)
 	})
