@@ -37,7 +37,8 @@ check: ## gofmt, vet, modules tidy
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	./test/fuzz.sh $(FUZZTIME)
 
-bench: ## benchmarks, with their ratios
+bench: ## the whole agent beside real Postfix, then each hot path; writes docs/BENCHMARKS.md
+	test/bench.sh
 	$(GO) test -run '^$$' -bench . -benchmem ./logparse ./postfix ./collector ./queue ./outage
 
 tailcompare: ## lines lost by other log followers and by ours, the same rotations
