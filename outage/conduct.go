@@ -184,6 +184,7 @@ func (w *Watch) close(r *record, now time.Time) {
 		rep.To, rep.Duration = now, max(0, now.Sub(rep.From))
 	}
 	delete(w.open, r.Primary)
+	w.ended[r.Primary] = now
 	for f, n := range r.acc.messages {
 		if Fate(f) != fateNone {
 			w.totals.Messages[Fate(f)] += n

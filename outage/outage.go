@@ -371,8 +371,9 @@ func (r *record) visit(m queue.Message, classify func(string) queue.Cause) {
 		}
 		hash := rcptHash(x.Address)
 		if i == 0 {
-			entered := r.in(m.Arrived, time.Second) ||
-				r.to().IsZero() && m.Place != queue.Hold && (x.Reason == "" || reason.OfPrimary())
+			// What was held before the outage is known from the first walk; the primary may be back before that has ended.
+			first := r.to().IsZero() || r.walked.IsZero() && m.Arrived.Before(r.to())
+			entered := r.in(m.Arrived, time.Second) || first && m.Place != queue.Hold && (x.Reason == "" || reason.OfPrimary())
 			if !entered {
 				continue
 			}

@@ -66,6 +66,7 @@ type Watch struct {
 	byDom   map[string]string // domain -> primary
 	state   map[string]probes.State
 	since   map[string]time.Time
+	ended   map[string]time.Time // by primary: when its last outage closed
 	recent  recent               // outcomes of the last minutes, for an outage that began before it was known
 	closed  []*Report            // whose report could not be written yet
 	old     map[string]time.Time // keys of age notices that are open
@@ -86,7 +87,7 @@ const (
 func (w *Watch) init() {
 	w.once.Do(func() {
 		w.wake = make(chan struct{}, 1)
-		w.open, w.state, w.since = map[string]*record{}, map[string]probes.State{}, map[string]time.Time{}
+		w.open, w.state, w.since, w.ended = map[string]*record{}, map[string]probes.State{}, map[string]time.Time{}, map[string]time.Time{}
 		w.old, w.stuck, w.looked = map[string]time.Time{}, map[string]bool{}, map[string]bool{}
 		w.totals = Totals{Outages: map[string]int{}, Messages: map[Fate]int{}, Diverted: map[string]uint64{}, Flushes: map[string]int{}}
 		w.adopt(w.Primaries)
@@ -120,6 +121,13 @@ func (w *Watch) Restore(states map[string]probes.State) error {
 	defer w.mu.Unlock()
 	w.recent.j.path = filepath.Join(w.Store.Dir, recentName)
 	err := w.recent.load()
+	reports, e := w.Store.List()
+	err = errors.Join(err, e)
+	for _, rep := range reports {
+		if rep.Closed.After(w.ended[rep.Primary]) {
+			w.ended[rep.Primary] = rep.Closed
+		}
+	}
 	names, e := w.Store.names(journalSuffix)
 	err = errors.Join(err, e)
 	for _, name := range names {
@@ -206,12 +214,20 @@ func (w *Watch) begin(primary string, t probes.Transition) *record {
 	r := newRecord(m, w.Limit, journalPath(w.Store.Dir, m.ID))
 	w.open[primary] = r
 	w.totals.Outages[primary]++
+	// What the outage before this one has accounted for is not told a second time.
+	since := from.Add(-lookback)
+	if last := w.ended[primary]; last.After(since) {
+		since = last
+	}
 	w.recent.each(func(o queue.Outcome) {
-		if o.At.After(from.Add(-lookback)) && w.concerns(r, o) {
+		if o.At.After(since) && w.concerns(r, o) {
 			r.outcome(o, w.Shorten)
 		}
 	})
 	w.notify(downNotice(r, t))
+	if w.Kick != nil {
+		w.Kick() // what was held before
+	}
 	return r
 }
 
