@@ -56,6 +56,11 @@ type agent struct {
 	mu      sync.Mutex // of the tracker: lines of several sources come from several goroutines
 	tracker *logparse.Tracker
 
+	shown struct { // what a scrape reads from those who write to the disk under their locks
+		tracker soon[logparse.TrackerStats]
+		outages soon[[]*outage.Report]
+		alerts  soon[alert.Status]
+	}
 	saved struct { // what savePositions saved last; it is called by one goroutine
 		positions map[string]logparse.Position
 		at        time.Time

@@ -222,9 +222,9 @@ func (h *house) sources() collector.Sources {
 		Scan:      func() queue.ScanStatus { return h.current.Load().scanner.Status() },
 		Lifetime:  func() time.Duration { return h.current.Load().host.Lifetime() },
 		Logs:      func() []collector.Log { return h.current.Load().logs() },
-		Tracker:   func() logparse.TrackerStats { return h.current.Load().trackerStats() },
-		Outages:   func() []*outage.Report { return h.current.Load().outages.Open() },
-		Alerts:    func() alert.Status { return h.current.Load().alerts.Status() },
+		Tracker:   func() logparse.TrackerStats { a := h.current.Load(); return a.shown.tracker.get(a.trackerStats) },
+		Outages:   func() []*outage.Report { a := h.current.Load(); return a.shown.outages.get(a.outages.Open) },
+		Alerts:    func() alert.Status { a := h.current.Load(); return a.shown.alerts.get(a.alerts.Status) },
 	}
 }
 
