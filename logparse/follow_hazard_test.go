@@ -49,7 +49,7 @@ func TestTruncationUnderTheReader(t *testing.T) {
 }
 
 // TestRotationByDate: logrotate's dateext, twice a day and more, and the names of postlogd; several rotations go by between two looks, and the
-// modification times say nothing.
+// modification times say the opposite.
 func TestRotationByDate(t *testing.T) {
 	for name, suffixes := range map[string][]string{
 		"dateext":  {"-20261130", "-20261201", "-20270101"},
@@ -62,9 +62,10 @@ func TestRotationByDate(t *testing.T) {
 				appendTo(t, path, "first\n")
 				src, got := stepped(t, path, Position{}, FileOptions{Options: Options{FromStart: true}})
 				src.look(time.Now())
-				same := time.Now().Add(time.Second)
+				soon := time.Now().Add(time.Second)
 				want := []string{"first"}
 				for i, s := range suffixes {
+					at := soon.Add(-time.Duration(i) * time.Millisecond) // the wrong way round
 					appendTo(t, path, fmt.Sprintf("line %d\n", i))
 					want = append(want, fmt.Sprintf("line %d", i))
 					if i == 1 { // the second is compressed at once
@@ -78,11 +79,11 @@ func TestRotationByDate(t *testing.T) {
 						z.Close()
 						os.Remove(path)
 						os.WriteFile(path+s+".gz", b.Bytes(), 0o600)
-						os.Chtimes(path+s+".gz", same, same)
+						os.Chtimes(path+s+".gz", at, at)
 						continue
 					}
 					os.Rename(path, path+s)
-					os.Chtimes(path+s, same, same)
+					os.Chtimes(path+s, at, at)
 				}
 				appendTo(t, path, "last\n")
 				want = append(want, "last")
@@ -103,6 +104,51 @@ func TestRotationByDate(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestCopyInTheMaking: logrotate has copied the file and not truncated it yet when we see both.
+func TestCopyInTheMaking(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mail.log")
+	appendTo(t, path, "")
+	src, got := stepped(t, path, Position{}, FileOptions{})
+	src.look(time.Now())
+	appendTo(t, path, "one\ntwo\n")
+	appendTo(t, path+".1", "one\ntwo\n")
+	src.look(time.Now())
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	src.look(time.Now())
+	appendTo(t, path, "three\n")
+	src.look(time.Now())
+	if st := src.Stats(); strings.Join(*got, " ") != "one two three" || st.LostBytes != 0 {
+		t.Fatalf("got %q, %+v", *got, st)
+	}
+}
+
+// TestCompressionInTheMaking: half a compressed file lies beside the plain one.
+func TestCompressionInTheMaking(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mail.log")
+	appendTo(t, path, "one\n")
+	src, _ := stepped(t, path, Position{}, FileOptions{Options: Options{FromStart: true}})
+	src.look(time.Now())
+	p := src.Position()
+	src.finish()
+	appendTo(t, path, "two\n")
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	z.Write([]byte("one\ntwo\n"))
+	z.Flush()
+	appendTo(t, path+".1.gz", b.String())
+	appendTo(t, path, "three\n")
+	src, got := stepped(t, path, p, FileOptions{})
+	src.look(time.Now())
+	if st := src.Stats(); strings.Join(*got, " ") != "two three" || st.LostBytes != 0 || st.LastError != "" {
+		t.Fatalf("got %q, %+v", *got, st)
 	}
 }
 

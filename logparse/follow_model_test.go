@@ -159,7 +159,8 @@ func modelNumber(name string) (i int) {
 
 func (m *model) rotated(i int) string { return m.path + fmt.Sprintf(".%d", i) }
 
-func (m *model) copyTruncate() {
+// copyTruncate may have the follower look between the copy and the truncation.
+func (m *model) copyTruncate(look bool) {
 	if !m.exists(m.path) {
 		return
 	}
@@ -168,12 +169,16 @@ func (m *model) copyTruncate() {
 	m.check(err)
 	m.check(os.WriteFile(m.rotated(1), data, 0o600))
 	m.touch(m.rotated(1))
+	if look {
+		m.look()
+	}
 	m.cutHalf()
 	m.check(os.Truncate(m.path, 0))
 	m.touch(m.path)
 }
 
-func (m *model) compress(i int) {
+// compress may have the follower look when the compressed file is half written, and when both are there.
+func (m *model) compress(i int, look bool) {
 	data, err := os.ReadFile(m.rotated(i))
 	if err != nil {
 		return
@@ -184,8 +189,15 @@ func (m *model) compress(i int) {
 	z := gzip.NewWriter(&b)
 	z.Write(data)
 	z.Close()
+	if look {
+		m.check(os.WriteFile(m.rotated(i)+".gz", b.Bytes()[:b.Len()/2], 0o600))
+		m.look()
+	}
 	m.check(os.WriteFile(m.rotated(i)+".gz", b.Bytes(), 0o600))
 	m.check(os.Chtimes(m.rotated(i)+".gz", fi.ModTime(), fi.ModTime()))
+	if look {
+		m.look()
+	}
 	m.check(os.Remove(m.rotated(i)))
 }
 
@@ -293,10 +305,10 @@ func (m *model) do(op, arg byte) {
 		m.reopen()
 	case 5:
 		if m.appending || arg&1 != 0 {
-			m.copyTruncate()
+			m.copyTruncate(arg>>5 == 4)
 		}
 	case 6:
-		m.compress(1 + int(arg%3))
+		m.compress(1+int(arg%3), arg>>5 == 2)
 	case 7: // to another directory
 		i := 1 + int(arg%3)
 		old := filepath.Join(m.dir, "old")
@@ -455,6 +467,9 @@ func FuzzFollow(f *testing.F) {
 	f.Add([]byte{1, 2, 103, 5, 191, 9, 201, 0, 144, 5, 235, 4, 78})
 	f.Add([]byte{1, 2, 3, 1, 50, 5, 181, 4, 181, 2, 12, 0, 129, 12, 23, 5, 67, 9, 95})
 	f.Add([]byte{1, 2, 48, 5, 81, 3, 151, 5, 205})
+	// Seen while it was copied: by a follower that had read nothing yet; with an empty file watched for late lines.
+	f.Add([]byte{0, 14, 116, 2, 224, 5, 155})
+	f.Add([]byte{0, 17, 50, 5, 73, 10, 18, 14, 218, 0, 238, 5, 156})
 	f.Fuzz(func(t *testing.T, script []byte) {
 		demand(t, script[:min(len(script), 121)])
 	})

@@ -182,6 +182,10 @@ func (s *FileSource) openAfter(list []sibling, ours int, want FilePosition, end 
 			s.lose(x.fi.Size(), "a rotated log was not read", "file", x.path, "err", err)
 			continue
 		}
+		if t.copyInTheMaking(end) {
+			t.close()
+			continue
+		}
 		queue = append(queue, t)
 	}
 	return queue
@@ -220,9 +224,15 @@ func (s *FileSource) findOlder(list []sibling, want FilePosition, not []*tail) (
 		if !x.rotated() || opened(not, x) || !untouched(x, want) && !after(x, want) {
 			continue
 		}
-		if t, err := openWhole(x.path, x.packed); err == nil {
-			found = append(found, t)
+		t, err := openWhole(x.path, x.packed)
+		if err != nil {
+			continue
 		}
+		if slices.ContainsFunc(not, t.copyInTheMaking) {
+			t.close()
+			continue
+		}
+		found = append(found, t)
 	}
 	return found
 }
@@ -286,9 +296,8 @@ func (s *FileSource) unseen(now time.Time) bool {
 			continue
 		}
 		t.mtime.Store(modTime(fi, 0))
-		// What t holds from its start is a copy that is being made, and t not truncated yet.
 		queue = slices.DeleteFunc(queue, func(q *tail) bool {
-			if q.stream != nil || !t.beginsWith(q) {
+			if q.stream != nil || q.size.Load() > 0 {
 				return false
 			}
 			q.close()

@@ -176,17 +176,23 @@ func (t *tail) same() bool {
 	return bytes.Equal(now[:n], t.buf[t.w-n:t.w])
 }
 
-// beginsWith tells whether the plain file holds all of q at its start, by the fingerprints.
-func (t *tail) beginsWith(q *tail) bool {
-	fi, err := q.f.Stat()
-	if err != nil || fi.Size() == 0 {
-		return err == nil
+// copyInTheMaking tells whether file, which may be nil, holds all of t at its start, by the fingerprints: it will be truncated, and was not yet.
+func (t *tail) copyInTheMaking(file *tail) bool {
+	if file == nil || t.stream != nil || file.stream != nil {
+		return false
 	}
-	all, err := newTail(q.name, q.f, fi, fi.Size(), false)
+	fi, err := t.f.Stat()
+	if err != nil || fi.Size() == 0 {
+		return false
+	}
+	all, err := newTail(t.name, t.f, fi, fi.Size(), false)
 	if err != nil {
 		return false
 	}
-	_, m, err := resumePlain(t.name, t.f, fi, all.position(), 0)
+	if fi, err = file.f.Stat(); err != nil {
+		return false
+	}
+	_, m, err := resumePlain(file.name, file.f, fi, all.position(), 0)
 	return m == itself && err == nil
 }
 
