@@ -1,7 +1,7 @@
 #!/bin/sh
 # Measure the whole agent beside real Postfix, and write docs/BENCHMARKS.md.
 #
-#   test/bench.sh [part...]     scrape follow bound idle recovery scan; all of them if none is named, and only then the file is written
+#   test/bench.sh [part...]     scrape parse follow bound idle recovery scan; all of them if none is named, and only then the file is written
 #
 # It ends by itself in some minutes. It needs root and Postfix (test/install.sh); everything it starts is private and is stopped.
 #   HELD=100000   messages in the queue that is scanned (default 20000; Postfix takes about 1,000 a second)

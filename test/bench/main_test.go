@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 func BenchmarkAgent(b *testing.B) {
 	t := &table{}
 	b.Run("scrape", func(b *testing.B) { scrape200(b, t) })
+	b.Run("parse", func(b *testing.B) { parse(b, t) })
 	b.Run("follow", func(b *testing.B) { follow(b, t) })
 	b.Run("bound", func(b *testing.B) { bound(b, t) })
 	b.Run("idle", func(b *testing.B) { idle(b, t) })
@@ -131,6 +132,7 @@ const notes = `
 What the parts are:
 
 - **scrape**: an agent with 200 domains on 200 primaries (nobody listens there); /metrics asked for 200 times over the loopback, plain and with gzip.
+- **parse**: a million lines of the mix below, parsed and counted in this process, by turns with the naive scan.
 - **follow**: a million lines at a time, the mix of the logs in logparse/testdata/logs with queue IDs and time stamps of their own, appended to a
   file as fast as it can be written, until sparemx_log_lines_total has them all. The naive scan counts the lines with "status=" of the same bytes and
   does nothing else. Memory is VmRSS and VmHWM (the most ever) of /proc/PID/status.
