@@ -2,8 +2,12 @@ package test
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -115,7 +119,7 @@ func TestStateDirectoryRemoved(t *testing.T) {
 	if err := os.RemoveAll(agent.State); err != nil {
 		t.Fatal(err)
 	}
-	rig.Eventually(t, 15*time.Second, "the account and the positions to be on disk again", func() bool {
+	rig.Eventually(t, 30*time.Second, "the account and the positions to be on disk again", func() bool {
 		journals, _ := filepath.Glob(filepath.Join(agent.State, "outages", "*.journal"))
 		_, err := os.Stat(filepath.Join(agent.State, "positions.json"))
 		return len(journals) == 1 && err == nil
@@ -129,6 +133,23 @@ func TestStateDirectoryRemoved(t *testing.T) {
 	if got, want := r.account(), (account{Accepted: 35, Delivered: 34, Deleted: 1}); got != want || r.Interrupted != 1 {
 		t.Errorf("account: got %+v, want %+v; interrupted %d times", got, want, r.Interrupted)
 	}
+}
+
+// asked are the reports as the agent gives them to "sparemx outages", without the cost of a process.
+func asked(t *testing.T, a *rig.Agent) (all []report) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", a.Control)
+	}}}
+	resp, err := client.Get("http://agent/v1/outages")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&all); err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // Each file of the state, damaged in each way, while an outage is open: the agent starts, says which file it is, and the account is whole
@@ -146,7 +167,7 @@ func TestDamagedState(t *testing.T) {
 	backup.WaitHeld(20*time.Second, n)
 	hook.Wait(t, 1)
 	whole := func() bool {
-		r := reports(t, agent)
+		r := asked(t, agent)
 		return len(r) == 1 && r[0].State == "down" && r[0].account() == account{Accepted: n, StillHeld: n}
 	}
 	rig.Eventually(t, 15*time.Second, "the account to have all", whole)
@@ -196,16 +217,15 @@ func TestDamagedState(t *testing.T) {
 					return whole()
 				}
 				// What the journal alone knew is found again in the queue: each message is held, and accounted for once.
-				r := reports(t, agent)
+				r := asked(t, agent)
 				return len(r) == 1 && r[0].StillHeld == n && r[0].Accepted == n
 			})
-			if d.sure {
-				status, _, _ := agent.Run("status", "--json")
-				if told := logged(t, agent)[before:] + status; !strings.Contains(told, path) {
+			if d.sure && !strings.Contains(logged(t, agent)[before:], path) {
+				if out, _, _ := agent.Run("status", "--json"); !strings.Contains(out, path) {
 					t.Errorf("%s: %s is not named in the log or status", what, path)
 				}
 			}
-			agent.Stop()
+			agent.Kill9()
 		}
 	}
 	if t.Failed() {
