@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +25,7 @@ type bench struct {
 	*Watch
 	h       *queuetest.Holder
 	sc      *queue.Scanner
+	news    sync.Mutex // of notices
 	notices []alert.Notice
 	stop    func()
 	t       *testing.T
@@ -33,8 +36,12 @@ func setUp(t *testing.T, h *queuetest.Holder, dir string, states map[string]prob
 	b := &bench{h: h, t: t}
 	b.Watch = &Watch{
 		Primaries: []probes.Primary{{Name: "mx1", Domains: []string{queuetest.Domain}}}, Store: &Store{Dir: dir},
-		Drain:    func(p probes.Primary) *queue.Drain { return &queue.Drain{Queue: h, Domains: p.Domains} },
-		Notify:   func(n alert.Notice) { b.notices = append(b.notices, n) },
+		Drain: func(p probes.Primary) *queue.Drain { return &queue.Drain{Queue: h, Domains: p.Domains} },
+		Notify: func(n alert.Notice) {
+			b.news.Lock()
+			defer b.news.Unlock()
+			b.notices = append(b.notices, n)
+		},
 		Classify: func(string) queue.Cause { return queue.CauseRefused },
 	}
 	if change != nil {
@@ -63,8 +70,17 @@ func (b *bench) back(name string) {
 	b.turn(name, probes.Recovering, probes.Up)
 }
 
+// lastNotice returns the last notice of any kind.
+func (b *bench) lastNotice() alert.Notice {
+	b.news.Lock()
+	defer b.news.Unlock()
+	return b.notices[len(b.notices)-1]
+}
+
 // told lists the notices of one kind but those of progress: + when it opens, - when it ends.
 func (b *bench) told(kind alert.Kind) (list string) {
+	b.news.Lock()
+	defer b.news.Unlock()
 	for _, n := range b.notices {
 		if n.Kind == kind && !n.Progress {
 			list += map[bool]string{false: "+", true: "-"}[n.Resolved]
@@ -136,9 +152,15 @@ func TestTwoPrimariesAtOnce(t *testing.T) {
 // Mail that does not move: people are told once, once when it moves, and what was lost is told at the end.
 func TestStuckAndLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		answer := queuetest.Primary(refuses)
+		var mended atomic.Bool
 		h := &queuetest.Holder{Primary: func(at time.Time, n int, m queue.Message) (queue.Result, queue.Cause, time.Duration) {
-			return answer(at, n, m)
+			switch {
+			case !mended.Load():
+				return refuses(at, n, m)
+			case m.ID == "Q3":
+				return queue.Bounced, queue.CauseUnknownUser, time.Millisecond
+			}
+			return queue.Delivered, queue.CauseNone, 50 * time.Millisecond
 		}}
 		b := setUp(t, h, t.TempDir(), nil, nil)
 		b.turn("mx1", probes.Up, probes.Down)
@@ -153,12 +175,7 @@ func TestStuckAndLoss(t *testing.T) {
 		if b.told(alert.Stuck) != "+" {
 			t.Fatalf("stuck told %q", b.told(alert.Stuck))
 		}
-		answer = func(_ time.Time, _ int, m queue.Message) (queue.Result, queue.Cause, time.Duration) {
-			if m.ID == "Q3" {
-				return queue.Bounced, queue.CauseUnknownUser, time.Millisecond
-			}
-			return queue.Delivered, queue.CauseNone, 50 * time.Millisecond
-		}
+		mended.Store(true)
 		time.Sleep(5 * time.Minute)
 		b.stop()
 		reports, _ := b.Store.List()
@@ -223,7 +240,7 @@ func TestALongDrainIsToldOf(t *testing.T) {
 			t.Fatal("told too soon")
 		}
 		time.Sleep(90 * time.Second)
-		if n := b.notices[len(b.notices)-1]; b.told(alert.Recovered) != "-" || n.Severity != alert.Info || n.Key != "primary_down/mx1" || !strings.Contains(n.Title, "of 2,400 messages delivered") {
+		if n := b.lastNotice(); b.told(alert.Recovered) != "-" || n.Severity != alert.Info || n.Key != "primary_down/mx1" || !strings.Contains(n.Title, "of 2,400 messages delivered") {
 			t.Fatalf("%+v", n)
 		}
 		b.turn("mx1", probes.Up, probes.Down)
