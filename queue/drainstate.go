@@ -290,6 +290,9 @@ func (s *drainState) attempt(now time.Time, it *item, o Outcome) {
 // blamed tells whether a refusal for now is the recipient's or the message's own fault: the same one is refused again and again
 // while others are taken in between.
 func (s *drainState) blamed(it *item, o Outcome) bool {
+	if _, before := s.aside[it.key]; before {
+		return true // it was set aside, and is tried again now and then
+	}
 	if s.solo == it && it.strikes >= 2 && s.taken > it.takenAt {
 		return true
 	}
