@@ -23,6 +23,7 @@ func (a *agent) watchSelf(ctx context.Context) error {
 		before  = time.Now()
 		began   = before
 		settled = before
+		rest    leftovers
 	)
 	for {
 		select {
@@ -40,6 +41,7 @@ func (a *agent) watchSelf(ctx context.Context) error {
 		if snap := a.scanner.Latest(); snap != nil && snap != last {
 			last = snap
 			a.outages.OnSnapshot(snap)
+			rest.push(a, snap, now)
 		}
 		if now.Sub(began) > time.Minute { // give it time to look at everything once
 			a.judgeLog(now)
