@@ -22,14 +22,15 @@ import (
 // stranger is a user that no package knows and no group has.
 const stranger = 41919
 
-// as runs an agent under another user: stranger, in its own group and those named.
-func as(t *testing.T, groups ...string) []string {
+// as runs an agent under another user: stranger, in its own group or in the one named alone.
+func as(t *testing.T, group ...string) []string {
 	t.Helper()
+	rig.Need(t, "unshare") // of the package that setpriv is in
 	argv := []string{"setpriv", fmt.Sprintf("--reuid=%d", stranger)}
-	if len(groups) == 0 {
+	if len(group) == 0 {
 		return append(argv, fmt.Sprintf("--regid=%d", stranger), "--clear-groups")
 	}
-	g, err := user.LookupGroup(groups[0])
+	g, err := user.LookupGroup(group[0])
 	if err != nil {
 		t.Fatal(err)
 	}
