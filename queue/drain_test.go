@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -273,10 +274,10 @@ func TestDrainMixedDomains(t *testing.T) {
 		h := &queuetest.Holder{Primary: taken}
 		var d *queue.Drain
 		a := &asked{}
-		gone := false
+		var gone atomic.Bool
 		a.Queue = &script{list: func(_ context.Context, yield func(queue.Message, error) bool) {
 			m := message("MIX", queue.Deferred, time.Now().Add(-time.Hour), "a@example.org x", "b@EXAMPLE.org x", "c@other.test x")
-			if gone {
+			if gone.Load() {
 				m.Recipients = m.Recipients[2:] // still held, for the other one
 			}
 			yield(m, nil)
@@ -287,7 +288,7 @@ func TestDrainMixedDomains(t *testing.T) {
 					if i == 0 {
 						o.Result, o.Cause = queue.DeferredResult, queue.CauseRefused // that primary is down
 					}
-					gone = i == 2
+					gone.Store(i == 2)
 					d.Observe(o)
 				})
 			}

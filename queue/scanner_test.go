@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"iter"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,13 +78,15 @@ func (w *walks) begin(time.Time) queue.Walk {
 func TestScannerHangs(t *testing.T) {
 	for _, heeds := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			hang, release, listings := false, make(chan struct{}), 0
+			release := make(chan struct{})
+			var hang atomic.Bool
+			var listings atomic.Int64
 			q := &script{list: func(ctx context.Context, yield func(queue.Message, error) bool) {
-				listings++
+				listings.Add(1)
 				if !yield(message("A", queue.Deferred, time.Now()), nil) {
 					return
 				}
-				if !hang {
+				if !hang.Load() {
 					return
 				}
 				if heeds {
@@ -104,7 +108,7 @@ func TestScannerHangs(t *testing.T) {
 			if first == nil || first.Total.Messages != 1 || !s.Status().Success {
 				t.Fatalf("%+v", s.Status())
 			}
-			hang = true
+			hang.Store(true)
 			time.Sleep(5 * time.Minute)
 			st := s.Status()
 			if st.Success || st.Trouble != queue.ScanHanging || st.Failures == 0 || st.Err == "" || st.Took > 62*time.Second {
@@ -114,18 +118,19 @@ func TestScannerHangs(t *testing.T) {
 				t.Fatalf("the last snapshot is of %v", last.At)
 			}
 			if !heeds {
-				before := listings
+				before := listings.Load()
 				time.Sleep(5 * time.Minute)
-				if listings != before {
-					t.Fatalf("%d more listings beside the one that hangs", listings-before)
+				if now := listings.Load(); now != before {
+					t.Fatalf("%d more listings beside the one that hangs", now-before)
 				}
 			}
-			hang = false
+			hang.Store(false)
 			close(release)
 			time.Sleep(2 * time.Minute)
 			if st := s.Status(); !st.Success || st.Failures != 0 || st.Err != "" || time.Since(s.Latest().At) > 20*time.Second {
 				t.Fatalf("well again: %+v", st)
 			}
+			synctest.Wait()
 			if w.cut == 0 || w.whole == 0 || w.began != w.whole+w.cut || w.open {
 				t.Fatalf("walks %+v", w)
 			}
@@ -153,6 +158,7 @@ func TestScannerTroubles(t *testing.T) {
 				s := &queue.Scanner{Queue: q, Walk: w.begin}
 				go s.Run(t.Context())
 				time.Sleep(40 * time.Second)
+				synctest.Wait()
 				if st := s.Status(); st.Success || st.Trouble != c.want || st.Scans != 3 || st.Failures != 3 || s.Latest() != nil || w.cut != 3 || w.whole != 0 {
 					t.Fatalf("%+v, walks %+v", st, w)
 				}
@@ -165,11 +171,15 @@ func TestScannerTroubles(t *testing.T) {
 // forward, yet not so that walks follow one another without pause.
 func TestScannerPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		takes := 2 * time.Millisecond
+		var takes atomic.Int64
+		takes.Store(int64(2 * time.Millisecond))
+		var mu sync.Mutex
 		var began []time.Time
 		q := &script{list: func(ctx context.Context, yield func(queue.Message, error) bool) {
+			mu.Lock()
 			began = append(began, time.Now())
-			time.Sleep(takes)
+			mu.Unlock()
+			time.Sleep(time.Duration(takes.Load()))
 			if yield(message("A", queue.Deferred, time.Now()), nil) {
 				yield(message("A", queue.Active, time.Now()), nil) // it moved during the walk
 			}
@@ -178,10 +188,13 @@ func TestScannerPace(t *testing.T) {
 		s := &queue.Scanner{Queue: q, Walk: w.begin}
 		go s.Run(t.Context())
 		time.Sleep(time.Minute - time.Millisecond)
+		synctest.Wait()
+		mu.Lock()
 		if len(began) != 4 || began[3].Sub(began[0]) != 45*time.Second {
 			t.Fatalf("began %v", began)
 		}
-		if l := s.Latest(); l.Total.Messages != 1 || l.Twice != 1 || w.visits != 4 || l.Took != takes {
+		mu.Unlock()
+		if l := s.Latest(); l.Total.Messages != 1 || l.Twice != 1 || w.visits != 4 || l.Took != time.Duration(takes.Load()) {
 			t.Fatalf("%+v, %d visits", l, w.visits)
 		}
 		for range 100 { // kicks come in crowds
@@ -189,13 +202,22 @@ func TestScannerPace(t *testing.T) {
 		}
 		synctest.Wait()
 		time.Sleep(10 * time.Millisecond)
-		if n := len(began); n < 5 || n > 6 {
+		synctest.Wait()
+		mu.Lock()
+		n := len(began)
+		mu.Unlock()
+		if n < 5 || n > 6 {
 			t.Fatalf("%d walks after a hundred kicks", n-4)
 		}
-		takes = 5 * time.Second
+		takes.Store(int64(5 * time.Second))
 		time.Sleep(20 * time.Second)
+		mu.Lock()
 		began = nil
+		mu.Unlock()
 		time.Sleep(101 * time.Second)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		if len(began) != 2 || began[1].Sub(began[0]) != 50*time.Second || s.Status().Every != 45*time.Second {
 			t.Fatalf("a walk of 5 s began at %v; next in %v", began, s.Status().Every)
 		}
