@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -250,10 +252,17 @@ func TestSecretsAreNowhere(t *testing.T) {
 	primary := rig.StoppedSink(t, rig.Behaviour{})
 	backup := rig.Backup(t, rig.Conf{}, map[string]string{"example.org": primary.Addr})
 	const token, word, hookpath = "xoxb-1111-s3cr3ttoken", "s3cr3tpassword", "s3cr3tpath"
-	gone := "127.0.0.1:" + strconv.Itoa(rig.Port(t)) // nobody listens: each channel fails, and says so
-	slack := file(t, "slack", "http://"+gone+"/services/"+hookpath+"\n")
+	gone := "127.0.0.1:" + strconv.Itoa(rig.Port(t)) // nobody listens: the channel fails, and says so
+	// Whoever is told refuses, and quotes all that it was sent.
+	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprintf(w, "refused: %s %s", r.URL, r.Header.Get("Authorization"))
+	}))
+	t.Cleanup(echo.Close)
+	far := strings.TrimPrefix(echo.URL, "http://")
+	slack := file(t, "slack", "http://"+far+"/services/"+hookpath+"\n")
 	password := file(t, "password", word+"\n")
-	url := file(t, "url", "http://user:"+word+"@"+gone+"/"+hookpath+"?key="+token+"\n")
+	url := file(t, "url", "http://user:"+word+"@"+far+"/"+hookpath+"?key="+token+"\n")
 	agent := rig.StartAgent(t, rig.AgentConf{YAML: beside(backup) + quick + fmt.Sprintf(`
 alert:
   slack: { webhook_file: %s }

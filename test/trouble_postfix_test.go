@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -125,12 +126,16 @@ func TestDNSDead(t *testing.T) {
 	host, port, _ := strings.Cut(primary.Addr, ":")
 	backup := rig.Backup(t, rig.Conf{}, map[string]string{"example.org": primary.Addr})
 	// Nobody reads what is sent to this address, and nobody says so.
-	silent, err := net.ListenPacket("udp", "127.0.0.97:53")
-	if err != nil {
-		t.Fatal(err)
-	}
+	var silent net.PacketConn
+	var server string
+	rig.Eventually(t, 5*time.Second, "a free port 53 on the loopback", func() (ok bool) {
+		var err error
+		server = fmt.Sprintf("127.%d.%d.1", 1+rand.IntN(250), rand.IntN(250))
+		silent, err = net.ListenPacket("udp", server+":53")
+		return err == nil
+	})
 	defer silent.Close()
-	resolv := file(t, "resolv.conf", "nameserver 127.0.0.97\noptions timeout:1 attempts:1\n")
+	resolv := file(t, "resolv.conf", "nameserver "+server+"\noptions timeout:1 attempts:1\n")
 	hosts := file(t, "hosts", "127.0.0.1 localhost\n")
 	hook := alerttest.NewWebhook(t)
 	agent := rig.StartAgent(t, rig.AgentConf{
