@@ -386,3 +386,26 @@ func TestDrainBouncesSlowly(t *testing.T) {
 		time.Sleep(time.Minute) // what is under way ends
 	})
 }
+
+// A queue manager that was restarted leaves mail in incoming, where it would wait for the next scan of the queue; what has only just come
+// is on its way by itself.
+func TestDrainPushesWhatStaysInIncoming(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &queuetest.Holder{Primary: taken}
+		a := &asked{Queue: h}
+		in := func(id string, age time.Duration) {
+			h.Put(queue.Message{Instance: "postfix", ID: id, Place: queue.Incoming, Arrived: time.Now().Add(-age), Size: 1,
+				Recipients: []queue.Recipient{{Address: "u@" + queuetest.Domain}}})
+		}
+		in("STAYS", time.Minute)
+		in("COMES", time.Second)
+		d := &queue.Drain{Queue: a, Domains: []string{queuetest.Domain}}
+		h.Told, h.Left = d.Observe, d.ObserveEnd
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		d.Run(ctx)
+		if a.times("STAYS") != 1 || a.times("COMES") != 0 {
+			t.Errorf("pushed STAYS %d times, COMES %d times; want 1 and 0", a.times("STAYS"), a.times("COMES"))
+		}
+	})
+}

@@ -440,8 +440,15 @@ func (s *drainState) listed(now time.Time, it *item) bool {
 			return false
 		}
 	}
-	return s.pace == PaceWindow && it.place == Deferred
+	if s.pace != PaceWindow {
+		return false
+	}
+	// Mail passes through incoming in a moment; what stays there was left by a queue manager that was restarted, and waits for the next scan
+	// of the queue. "postqueue -i" moves it.
+	return it.place == Deferred || it.place == Incoming && now.Sub(it.arrived) > passing
 }
+
+const passing = 3 * time.Second
 
 func (s *drainState) endList(now time.Time, found []*item, l listing) {
 	first := !s.listedAny
