@@ -2,7 +2,6 @@ package postfix
 
 import (
 	"context"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,7 +16,6 @@ type recorded struct {
 	tables map[string]map[string]string // table: key: value
 	broken map[string]string            // table: what postmap complains about
 	asked  [][]string                   // each Argv
-	queue  func(argv []string, w io.Writer) error
 }
 
 func (f *recorded) run(ctx context.Context, c Command) error {

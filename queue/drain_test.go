@@ -21,7 +21,6 @@ type asked struct {
 	mu      sync.Mutex
 	ids     []string
 	domains []string
-	lists   int
 	fail    func(queue.Selection) error
 }
 

@@ -58,8 +58,8 @@ type blame struct {
 
 // listing is what one walk found besides the messages to push.
 type listing struct {
-	left, hold, aside int
-	causes            map[string]map[string]int
+	left, hold int
+	causes     map[string]map[string]int
 }
 
 const (

@@ -35,14 +35,13 @@ type agent struct {
 	log     *slog.Logger
 	metrics *collector.Collector
 
-	queue    *postfix.Queue
-	scanner  *queue.Scanner
-	watcher  *probes.Watcher
-	alerts   *alert.Alerts
-	outages  *outage.Watch
-	sources  []logparse.Source
-	sourceOf []logparse.Spec
-	drains   drains
+	queue   *postfix.Queue
+	scanner *queue.Scanner
+	watcher *probes.Watcher
+	alerts  *alert.Alerts
+	outages *outage.Watch
+	sources []logparse.Source
+	drains  drains
 
 	logErr       string        // why no log is read, "" if one is
 	logFound     chan struct{} // closed when one is found after all
@@ -156,7 +155,6 @@ func (a *agent) openLogs(ctx context.Context) {
 	}
 	for _, s := range specs {
 		a.sources = append(a.sources, s.Open(positions[s.Name()], logparse.Options{Log: a.log}))
-		a.sourceOf = append(a.sourceOf, s)
 		a.log.Info("reading the mail log", "log", s.Name(), "why", s.Why)
 	}
 }
@@ -252,10 +250,8 @@ func (a *agent) onLine(src logparse.Source, parser *logparse.Parser, line []byte
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tracker.Track(ev)
-	if kind == logparse.Reject || kind == logparse.MilterReject {
-		if a.outages.Status().Open > 0 {
-			a.outages.OnReject(outage.Reject{At: ev.Time, Domain: queue.AddressDomain(string(ev.To)), Key: lineKey(src, line)})
-		}
+	if (kind == logparse.Reject || kind == logparse.MilterReject) && a.outages.Status().Open > 0 {
+		a.outages.OnReject(outage.Reject{At: ev.Time, Domain: queue.AddressDomain(string(ev.To)), Key: lineKey(src, line)})
 	}
 }
 

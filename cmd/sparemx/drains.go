@@ -80,13 +80,9 @@ func (d *drains) progress(primary string) *queue.Progress {
 func (a *agent) newDrain(p probes.Primary) *queue.Drain { return a.makeDrain(p, collector.ByDrain) }
 
 func (a *agent) makeDrain(p probes.Primary, by collector.Trigger) *queue.Drain {
-	pace, err := queue.ParsePace(a.cfg.Drain.Pace)
-	if err != nil {
-		pace = queue.PaceWindow // config.Check has refused it
-	}
 	return &queue.Drain{
 		Queue: countedFlushes{a.queue, a.metrics, by}, Domains: p.Domains, Classify: classify, Logger: a.log,
-		Config: queue.DrainConfig{Pace: pace, Window: a.cfg.Drain.Window, Stuck: time.Duration(a.cfg.Drain.Stuck)},
+		Config: queue.DrainConfig{Pace: pace(a.cfg), Window: a.cfg.Drain.Window, Stuck: time.Duration(a.cfg.Drain.Stuck)},
 	}
 }
 

@@ -26,7 +26,7 @@ func (l *leftovers) push(a *agent, snap *queue.Snapshot, now time.Time) {
 	if l.next == nil {
 		l.next, l.wait = map[string]time.Time{}, map[string]time.Duration{}
 	}
-	if a.cfg.Drain.Pace == "none" {
+	if pace(a.cfg) == queue.PaceNone {
 		return
 	}
 	for _, st := range a.watcher.Snapshot() {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/sparemx/sparemx/alert"
 	"github.com/sparemx/sparemx/logparse"
-	"github.com/sparemx/sparemx/outage"
 	"github.com/sparemx/sparemx/probes"
 	"github.com/sparemx/sparemx/queue"
 )
@@ -92,7 +91,7 @@ func (a *agent) settle(now time.Time) {
 		if !i.Resolved.IsZero() {
 			continue
 		}
-		if why := a.moot(i, now); why != "" {
+		if why := a.moot(i); why != "" {
 			a.log.Info("an incident is over", "incident", i.Key, "why", why)
 			a.notify(alert.Notice{Kind: i.Kind, Key: i.Key, Resolved: true, At: now, Title: "Over: " + i.Title, Text: why})
 		}
@@ -100,7 +99,7 @@ func (a *agent) settle(now time.Time) {
 }
 
 // moot tells why an open incident is over; "" when it is not, or when that cannot be told.
-func (a *agent) moot(i alert.IncidentStatus, now time.Time) string {
+func (a *agent) moot(i alert.IncidentStatus) string {
 	_, name, _ := strings.Cut(i.Key, "/")
 	switch i.Kind {
 	case alert.Blind:
@@ -117,36 +116,16 @@ func (a *agent) moot(i alert.IncidentStatus, now time.Time) string {
 	default:
 		return ""
 	}
-	at := slices.IndexFunc(a.primaries, func(p probes.Primary) bool { return p.Name == name })
-	if at < 0 {
+	if !slices.ContainsFunc(a.primaries, func(p probes.Primary) bool { return p.Name == name }) {
 		return name + " is no longer configured."
 	}
-	if slices.ContainsFunc(a.outages.Open(), func(r *outage.Report) bool { return r.Primary == name }) {
-		return ""
+	if i.Kind != alert.PrimaryDown || a.outageOpen(name) {
+		return "" // the outages end what is stuck and what is old, at the first snapshot
 	}
-	snap := a.scanner.Latest()
-	switch i.Kind {
-	case alert.PrimaryDown:
-		for _, st := range a.watcher.Snapshot() {
-			if st.Primary.Name == name && st.State == probes.Up {
-				return name + " takes mail."
-			}
+	for _, st := range a.watcher.Snapshot() {
+		if st.Primary.Name == name && st.State == probes.Up {
+			return name + " takes mail."
 		}
-	case alert.Stuck:
-		if snap != nil && a.scanner.Status().Success && snap.Held(a.primaries[at].Domains...).Messages == 0 {
-			return "Nothing is held for it."
-		}
-	case alert.Age:
-		life := a.host.Lifetime()
-		if snap == nil || !a.scanner.Status().Success || life == 0 {
-			return ""
-		}
-		for _, d := range a.primaries[at].Domains {
-			if v := snap.Domains[d]; v != nil && v.OldestAge(now) > life*3/4 {
-				return ""
-			}
-		}
-		return "The oldest mail held for it is young."
 	}
 	return ""
 }
